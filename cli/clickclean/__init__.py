@@ -1,0 +1,1 @@
+"""The command ``clickclean``: thin verbs over the packages, each imported when it is used."""

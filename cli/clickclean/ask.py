@@ -1,0 +1,110 @@
+"""One question to a server from the shell."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickclean.files import NotWrittenError
+from clickclean_client import ClickCleanError, Client, InferResult
+
+_SHOWN_VALUES = 8
+
+
+class InputsError(ClickCleanError):
+    """The file with the inputs cannot be used."""
+
+    exit_code = 2
+
+
+def ask_once(
+    server: str,
+    model: str,
+    inputs: Path,
+    *,
+    version: int | None,
+    rows: int | None,
+    timeout_s: float,
+) -> InferResult:
+    """Send one request made of a file's arrays.
+
+    Raises:
+        InputsError: the file is missing, no ``.npz``, or lacks an input.
+        ClientError: the call failed.
+    """
+    arrays = _read(inputs)
+    with Client(server, timeout_s=timeout_s) as client:
+        names = [spec.name for spec in client.metadata(model, version=version).inputs]
+        feed = {}
+        for name in names:
+            # A golden.npz calls its inputs so, beside outputs and labels.
+            array = arrays.get(name, arrays.get(f"input.{name}"))
+            if array is None:
+                raise InputsError(
+                    f"{inputs} has no array '{name}'",
+                    hint=f"model '{model}' takes {', '.join(names)}; the file has"
+                    f" {', '.join(arrays) or 'nothing'}",
+                )
+            feed[name] = array[:rows]
+        return client.infer(model, feed, version=version)
+
+
+def save(answer: InferResult, path: Path) -> None:
+    """Write the outputs as ``.npz``."""
+    try:
+        with path.open("wb") as stream:
+            np.savez(stream, **dict(answer))
+    except OSError as error:
+        raise NotWrittenError(path, error) from error
+
+
+def as_tree(answer: InferResult) -> dict[str, Any]:
+    """Return the answer JSON-ready."""
+    return {
+        "model": answer.model,
+        "version": answer.version,
+        "outputs": {
+            name: {"dtype": str(array.dtype), "shape": list(array.shape), "data": _plain(array)}
+            for name, array in answer.items()
+        },
+    }
+
+
+def as_text(answer: InferResult) -> str:
+    """Word the answer: every output's shape and first rows, and the largest entry of a row."""
+    lines = [f"{answer.model} version {answer.version}"]
+    for name, array in answer.items():
+        lines.append(f"{name}  {array.dtype}{list(array.shape)}")
+        for number, row in enumerate(array[:_SHOWN_VALUES]):
+            flat = np.ravel(row)
+            shown = " ".join(_value(value) for value in flat[:10])
+            more = " ..." if flat.size > 10 else ""  # noqa: PLR2004
+            best = f"  largest at {int(flat.argmax())}" if flat.dtype.kind in "fiu" else ""
+            lines.append(f"  row {number}: {shown}{more}{best}")
+        if len(array) > _SHOWN_VALUES:
+            lines.append(f"  ... {len(array) - _SHOWN_VALUES} more rows (--out keeps them all)")
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputsError(f"{path} is one array, not an .npz", hint="use numpy.savez")
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise InputsError(f"{path} does not exist") from None
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputsError(f"{path} is not an .npz of plain arrays ({error})") from None
+
+
+def _plain(array: NDArray[Any]) -> Any:
+    if array.dtype.kind == "O":
+        return [item.decode(errors="replace") for item in array.ravel().tolist()]
+    return array.tolist()
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, np.floating) else str(value)

@@ -1,0 +1,108 @@
+"""What people see: progress on stderr, data on stdout."""
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.status import Status
+from rich.table import Table
+
+stderr = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON document to stdout."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_table(rows: list[tuple[str, str]]) -> None:
+    """Write names and right-aligned figures to stdout."""
+    left = max(len(name) for name, _ in rows)
+    right = max(len(figure) for _, figure in rows)
+    sys.stdout.write("".join(f"{name:<{left}}  {figure:>{right}}\n" for name, figure in rows))
+
+
+class Steps:
+    """Progress of a publication: a spinner on a terminal, one line per finished step anywhere."""
+
+    def __init__(self) -> None:
+        self._step = ""
+        self._started = 0.0
+        self._status: Status | None = None
+
+    def begin(self, step: str) -> None:
+        """Announce a step."""
+        self._step, self._started = step, time.monotonic()
+        if stderr.is_terminal:
+            self._status = stderr.status(f"{step} ...")
+            self._status.start()
+
+    def end(self, outcome: str) -> None:
+        """Print the finished step with its outcome and time."""
+        self._stop()
+        seconds = time.monotonic() - self._started
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(width=28)
+        grid.add_column(width=6, justify="right")
+        grid.add_column()
+        grid.add_row(self._step, f"{seconds:.1f} s", outcome)
+        stderr.print(grid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+
+class LoadProgress:
+    """Progress of a load test: a bar on a terminal, a line every five seconds elsewhere."""
+
+    _LINE_EVERY_S = 5.0
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("load test"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} requests, {task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=stderr,
+            transient=True,
+            disable=not stderr.is_terminal,
+        )
+        self._task = self._bar.add_task("load", total=1, state="starting")
+        self._last_line = time.monotonic()
+
+    def __call__(self, done: int, total: int, errors: int, p50_ms: float) -> None:
+        """Show how far the run is."""
+        state = f"{errors} errors, p50 {p50_ms:.1f} ms"
+        self._bar.update(self._task, completed=done, total=total, state=state)
+        if not stderr.is_terminal and time.monotonic() - self._last_line >= self._LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            stderr.print(f"load test: {done}/{total} requests, {state}")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
