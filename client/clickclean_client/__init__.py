@@ -1,0 +1,89 @@
+"""The thin gRPC client of Click Clean: what a service installs to call a model.
+
+    from clickclean_client import Client
+
+    with Client("127.0.0.1:8001") as client:
+        logits = client.infer("digits", image=batch)["logits"]
+
+Importing this package loads neither numpy nor gRPC: each name is loaded at its first use, so
+that a program may first patch the interpreter (gevent, locust).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clickclean_client._client import Client
+    from clickclean_client._exceptions import (
+        AccessRefused,
+        Cancelled,
+        ClickCleanError,
+        ClientError,
+        DeadlineExceeded,
+        GoldenError,
+        InvalidRequest,
+        ModelConfigError,
+        ModelNotFound,
+        Overloaded,
+        ProtocolError,
+        ServerFault,
+        Unavailable,
+    )
+    from clickclean_client._golden_check import GoldenCheck
+    from clickclean_client._types import InferResult, ModelMetadata, TensorSpec
+    from clickclean_client.admin import Admin, Duration, ModelState, ModelStatistics
+    from clickclean_client.golden import Golden
+
+__all__ = [
+    "AccessRefused",
+    "Admin",
+    "Cancelled",
+    "ClickCleanError",
+    "Client",
+    "ClientError",
+    "DeadlineExceeded",
+    "Duration",
+    "Golden",
+    "GoldenCheck",
+    "GoldenError",
+    "InferResult",
+    "InvalidRequest",
+    "ModelConfigError",
+    "ModelMetadata",
+    "ModelNotFound",
+    "ModelState",
+    "ModelStatistics",
+    "Overloaded",
+    "ProtocolError",
+    "ServerFault",
+    "TensorSpec",
+    "Unavailable",
+]
+
+_HOMES = {
+    "Admin": "admin",
+    "Client": "_client",
+    "Duration": "admin",
+    "Golden": "golden",
+    "GoldenCheck": "_golden_check",
+    "InferResult": "_types",
+    "ModelMetadata": "_types",
+    "ModelState": "admin",
+    "ModelStatistics": "admin",
+    "TensorSpec": "_types",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOMES.get(name, '_exceptions')}")
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
