@@ -257,3 +257,11 @@ def test_check_against_a_server(fake: FakeTriton, client: Client) -> None:
     assert not wrong.check(client, "m").ok
     with pytest.raises(ModelNotFound):
         golden.check(client, "nosuch")
+
+
+def test_a_single_array_is_no_golden_file(tmp_path: Path) -> None:
+    path = tmp_path / "golden.npz"
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(GoldenError, match="no npz file"):
+        Golden.load(path)
