@@ -1,0 +1,152 @@
+"""What the supervisor knows and does about one model; each step runs in a worker thread."""
+
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import Enum
+
+from clickclean_server.diagnosis import Diagnosis, Verdict
+from clickclean_server.errors import ServerError
+from clickclean_server.instance import Instance
+from clickclean_server.ownership import end, start_time
+from clickclean_server.probe import Probe
+from clickclean_server.repository import Fingerprint, Promoted, Repository
+
+# Triton takes 1 s to find that a model process is dead; a shorter wait would look like overload.
+PROBE_TIMEOUT_S = 2.5
+# A healthy answer under load may take this many times the one on an idle server.
+PATIENCE = 20
+HANG_AFTER_S = 5.0
+
+
+class Step(Enum):
+    """What a finished step came to."""
+
+    WELL = "well"
+    SUSPECT = "suspect"
+    BUSY = "busy"
+    DEAD = "dead"
+    HUNG = "hung"
+    REVIVED = "revived"
+    REVIVE_FAILED = "revive-failed"
+    PROMOTED = "promoted"
+    PROMOTION_FAILED = "promotion-failed"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a step; `detail` is for people."""
+
+    step: Step
+    detail: str = ""
+    versions: tuple[int, ...] = ()
+
+
+@dataclass
+class LiveModel:
+    """One served model."""
+
+    serving: Promoted | None  # the last config that was proven; None before the first
+    seen: Fingerprint | None  # of the config on disk that was last acted upon
+    revival: int = 0
+    diagnoses: dict[int, Diagnosis] = field(default_factory=dict)
+    timeout_s: float = PROBE_TIMEOUT_S
+    pids: dict[int, set[int]] = field(default_factory=dict)  # by version
+    task: "Future[Report] | None" = None
+    promoting: bool = False  # what `task` does
+    attempts: int = 0  # to promote the config that was seen
+    next_at: float = 0.0  # when to look again, on the monotonic clock
+    trouble: bool = False  # a fault was reported and is not over
+    failures: int = 0  # revivals in a row that did not help
+
+    def bring_up(self, instance: Instance, promoted: Promoted) -> None:
+        """Loads and proves a config, then adopts it; raises VersionBrokenError."""
+        took_s = instance.bring_up(promoted, self.revival)
+        self.serving = promoted
+        self.pids = instance.pids(promoted)
+        slowest_s = max(took_s.values())
+        self.timeout_s = max(PROBE_TIMEOUT_S, PATIENCE * slowest_s)
+        hang_after_s = max(HANG_AFTER_S, 2 * self.timeout_s)
+        self.diagnoses = {version: Diagnosis(hang_after_s) for version in promoted.versions}
+        self.trouble = False
+        self.failures = 0
+
+    def start(self, instance: Instance) -> None:
+        """Loads what should serve into a new server; raises VersionBrokenError."""
+        if self.serving is not None:
+            self.bring_up(instance, self.serving)
+
+    def dead(self) -> tuple[int, ...]:
+        """Versions whose every process has ended."""
+        return tuple(
+            version
+            for version, pids in self.pids.items()
+            if pids and all(start_time(pid) is None for pid in pids)
+        )
+
+    def just_died(self) -> bool:
+        """Whether to act at once; after a revival that failed, waiting is right."""
+        return not self.failures and bool(self.dead())
+
+    def look(self, instance: Instance) -> Report:
+        """One golden request to each version; the worst verdict counts."""
+        found: list[tuple[Verdict, Probe]] = []
+        if self.serving is None:
+            return Report(Step.WELL)
+        if dead := self.dead():
+            return Report(Step.DEAD, "its process has ended", dead)
+        for version, diagnosis in self.diagnoses.items():
+            started = time.monotonic()
+            probe = instance.prober.probe(
+                self.serving.model, version, self.serving.pulse(version), self.timeout_s
+            )
+            verdict = diagnosis.judge(probe, started=started, now=time.monotonic())
+            found.append((verdict, probe))
+        order = list(Verdict)
+        verdict, probe = max(found, key=lambda item: order.index(item[0]))
+        return Report(Step(verdict.value), probe.reason, (probe.version,))
+
+    @property
+    def suspects(self) -> set[int]:
+        """Processes of the versions that failed."""
+        failed = {version for version, found in self.diagnoses.items() if found.faults}
+        return {pid for version in failed for pid in self.pids.get(version, ())}
+
+    def revive(self, instance: Instance) -> Report:
+        """New model processes for the versions that serve."""
+        if self.serving is None:
+            return Report(Step.WELL)
+        self.revival += 1
+        versions = tuple(self.serving.versions)
+        # A model process that was frozen and goes on later crashes the server (seen 6 times of 6).
+        for pid in self.suspects:
+            end(pid)
+        try:
+            self.bring_up(instance, self.serving)
+        except ServerError as exc:
+            return Report(Step.REVIVE_FAILED, str(exc), versions)
+        return Report(Step.REVIVED, "", versions)
+
+    def promote(self, instance: Instance, repository: Repository, model: str) -> Report:
+        """Follows the config on disk; when that fails, what served before serves on."""
+        try:
+            wanted = repository.promoted(model)
+        except (ServerError, OSError) as exc:
+            return Report(Step.PROMOTION_FAILED, str(exc))
+        if wanted is None:
+            return Report(Step.PROMOTION_FAILED, f"No version of model {model!r} is promoted.")
+        try:
+            self.bring_up(instance, wanted)
+        except ServerError as exc:
+            return self._back(instance, str(exc), tuple(wanted.versions))
+        return Report(Step.PROMOTED, "", tuple(wanted.versions))
+
+    def _back(self, instance: Instance, reason: str, versions: tuple[int, ...]) -> Report:
+        # A load that Triton refused changed nothing; one that it accepted has to be taken back.
+        # The same call does for both, and costs nothing for the first.
+        if self.serving is not None:
+            try:
+                self.bring_up(instance, self.serving)
+            except ServerError as exc:
+                return Report(Step.REVIVE_FAILED, f"{reason} {exc}", versions)
+        return Report(Step.PROMOTION_FAILED, reason, versions)
