@@ -90,9 +90,10 @@ def as_text(answer: InferResult) -> str:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputsError(f"{path} is one array, not an .npz", hint="use numpy.savez")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputsError(f"{path} is one array, not an .npz", hint="use numpy.savez")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputsError(f"{path} does not exist") from None

@@ -1,6 +1,7 @@
 """Calibration and evaluation data: read once, checked, hashed."""
 
 import hashlib
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,11 +155,14 @@ def _batches(recipe: Recipe, key: str, source: str) -> Iterable[Mapping[str, Any
 
 def _npz(path: Path, source: str) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(source, f"{path} is one array, not an .npz", hint="use numpy.savez")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise DataError(source, f"no such file: {path}") from None
-    except Exception as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
             source,
             f"cannot be read as an .npz of plain arrays ({error})",

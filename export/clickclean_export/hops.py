@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clickclean_client import ClickCleanError
 from clickclean_export.dataset import Dataset
 from clickclean_export.errors import ConversionError
 from clickclean_export.recipe import Recipe
@@ -105,13 +106,21 @@ def answer_all(
         on_batch: Told batches done and in all.
 
     Raises:
-        ConversionError: an output is missing or has another number of rows than its input.
+        ConversionError: the runner raised, or an output is missing or has another number of rows
+            than its input.
     """
     outputs: dict[str, list[NDArray[np.generic]]] = {t.name: [] for t in recipe.outputs}
     finite = True
     for number, feed in enumerate(data.feeds, start=1):
         rows = len(next(iter(feed.values())))
-        answer = runner.infer(feed)
+        try:
+            answer = runner.infer(feed)
+        except ClickCleanError:
+            raise
+        except Exception as error:
+            raise ConversionError(
+                f"hop '{hop}'", f"batch {number} raised {type(error).__name__}: {error}"
+            ) from error
         for name, arrays in outputs.items():
             if name not in answer or len(answer[name]) != rows:
                 got = f"{len(answer[name])} rows for {rows}" if name in answer else "nothing"

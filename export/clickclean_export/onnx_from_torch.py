@@ -1,5 +1,6 @@
 """Hop 1: the filled module as float ONNX, with named free axes, in one file."""
 
+import ast
 import contextlib
 import io
 import logging
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # The lowest opset whose Q/DQ and dynamic shapes TensorRT 10+ and OpenVINO both read.
 OPSET = 18
 _STEP = "export to ONNX"
+_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def export_onnx(recipe: Recipe, module: "torch.nn.Module", sample: Feed, path: Path) -> None:
@@ -70,6 +72,7 @@ def export_onnx(recipe: Recipe, module: "torch.nn.Module", sample: Feed, path: P
             " see the PyTorch notes on torch.export",
         ) from error
     _compare_signature(recipe, proto)
+    _name_nodes(proto)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
@@ -133,6 +136,20 @@ def _compare_signature(recipe: Recipe, proto: "onnx.ModelProto") -> None:
                 f" the recipe says {list(tensor.axes)}",
                 hint=_axes_hint(tensor, axes),
             )
+
+
+def _name_nodes(proto: "onnx.ModelProto") -> None:
+    """Name every node "00031/mixer.0/Gemm": position, the user's module, operator.
+
+    The position comes first and has a fixed width, so that no name begins with another: ModelOpt
+    matches the names of nodes to leave out as regular expressions from the start of a name
+    (``expand_node_names_from_patterns``), and leaving out the exporter's "node_linear" would
+    leave out "node_linear_1" too.
+    """
+    for position, node in enumerate(proto.graph.node):
+        scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "[]")
+        modules = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]
+        node.name = f"{position:05d}/{modules[-1] if modules else ''}/{node.op_type}"
 
 
 def _axis_agrees(wanted: int | str, exported: int | str) -> bool:

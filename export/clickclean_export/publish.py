@@ -24,6 +24,7 @@ from clickclean_export.dataset import (
     load_evaluation,
     refuse_overlap,
 )
+from clickclean_export.errors import RepositoryError
 from clickclean_export.gates import GatedHop, enforce, judge
 from clickclean_export.hops import (
     ENGINE,
@@ -136,7 +137,10 @@ def publish(
     recipe = load_recipe(recipe_path)
     repository = Repository(repository_path)
     with repository.staging(recipe.model.name) as staging:
-        return _Publication(recipe, repository, staging, progress or Silence()).run(serve)
+        try:
+            return _Publication(recipe, repository, staging, progress or Silence()).run(serve)
+        except OSError as error:
+            raise RepositoryError(repository.root, str(error), hint="is the disk full?") from error
 
 
 class _Publication:

@@ -54,7 +54,7 @@ class Quantized:
         method: The chosen calibration method.
         candidates: All that were measured, in the recipe's order.
         quantized_ops: Number of operators by type that compute on INT8.
-        float_ops: Names of compute operators left in float, as "type name".
+        float_ops: Names of compute operators left in float.
     """
 
     method: str
@@ -109,7 +109,7 @@ def inspect_qdq(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     quantization").
 
     Returns:
-        Number of quantised operators by type, and "type name" of those left in float.
+        Number of quantised operators by type, and the names of those left in float.
 
     Raises:
         ConversionError: nothing is quantised, or a Q/DQ is unsigned or asymmetric.
@@ -134,7 +134,7 @@ def inspect_qdq(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
         if data and all(p is not None and p.op_type == "DequantizeLinear" for p in data):
             counts[node.op_type] += 1
         else:
-            left.append(f"{node.op_type} {node.name or node.output[0]}")
+            left.append(node.name or f"{node.op_type} {node.output[0]}")
     if not counts:
         raise ConversionError(
             _STEP,
@@ -201,20 +201,26 @@ def _run_worker(source: Path, feeds: Path, method: str, target: Path, work: Path
         "work": str(work),
     }
     with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "clickclean_export.quantize_worker", json.dumps(job)],
+            # Never written to: its end tells the worker that we are gone, however we went.
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", "clickclean_export.quantize_worker", json.dumps(job)],
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                check=False,
-                timeout=_TIMEOUT_S,
-            )
+            code = process.wait(_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise ConversionError(_STEP, f"no result within {_TIMEOUT_S:.0f} s") from None
-    if done.returncode == 0 and target.is_file():
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+    if code == 0 and target.is_file():
         return
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    last = lines[-1] if lines else f"exit code {done.returncode}"
+    last = lines[-1] if lines else f"exit code {code}"
     if "ModuleNotFoundError" in last:
         raise MissingExtraError(last.rsplit("'", 2)[-2])
     raise ConversionError(f"{_STEP} (method '{method}')", last[:300])

@@ -1,8 +1,10 @@
 """The process that runs ModelOpt. Started by ``quantize``; its arguments are one JSON object."""
 
 import json
+import os
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,19 @@ def read_batches(path: Path) -> list[Batch]:
     return list(batches.values())
 
 
+def end_with_parent() -> None:
+    """End this process when its standard input closes, as it does when the publisher dies."""
+
+    def watch() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main(argument: str) -> None:
     """Quantise one file with one method."""
+    end_with_parent()
     from modelopt.onnx.quantization import quantize
 
     job: dict[str, str] = json.loads(argument)

@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,10 @@ def load_state_dict(path: Path) -> dict[str, "torch.Tensor"]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # It advises on pickle protocols; what it cannot read, it refuses below.
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path) or b"\x80" in path.read_bytes()[:1]:
             raise CheckpointError(

@@ -119,6 +119,9 @@ class TritonConfig:
             config.parameters["INFERENCE_NUM_THREADS"].string_value = str(self.threads)
             config.parameters["NUM_STREAMS"].string_value = "1"
             config.parameters["PERFORMANCE_HINT"].string_value = "LATENCY"
+            # Triton's native OpenVINO backend would fix the batch at max_batch_size without it;
+            # the batch of our file is free. Read in its README; never run there.
+            config.parameters["SKIP_OV_DYNAMIC_BATCHSIZE"].string_value = "YES"
             kind = model_config_pb2.ModelInstanceGroup.KIND_CPU
         for tensor in self.inputs:
             config.input.add(
