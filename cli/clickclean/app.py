@@ -173,9 +173,10 @@ def infer(
     timeout_s: Annotated[float, typer.Option(min=0.001, help="Deadline in seconds.")] = 5.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a server once, with arrays from a file; without --version the promoted one answers.
+    """Ask a server, with arrays from a file; without --version the promoted one answers.
 
-    A version's own golden.npz will do as a file.
+    More rows than the model takes at once are sent in parts. A version's own golden.npz will do
+    as a file.
     """
     from clickclean import ask
     from clickclean.console import print_json

@@ -1,6 +1,8 @@
 """One question to a server from the shell."""
 
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickclean.files import NotWrittenError
-from clickclean_client import ClickCleanError, Client, InferResult
+from clickclean_client import ClickCleanError, Client
 
 _SHOWN_VALUES = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, rows in the order of the file; ``version`` is the one that answered."""
+
+    model: str
+    version: str
+    outputs: Mapping[str, NDArray[Any]]
 
 
 class InputsError(ClickCleanError):
@@ -27,8 +38,8 @@ def ask_once(
     version: int | None,
     rows: int | None,
     timeout_s: float,
-) -> InferResult:
-    """Send one request made of a file's arrays.
+) -> Answer:
+    """Send a file's arrays, in as many requests as the model's batch limit demands.
 
     Raises:
         InputsError: the file is missing, no ``.npz``, or lacks an input.
@@ -36,7 +47,8 @@ def ask_once(
     """
     arrays = _read(inputs)
     with Client(server, timeout_s=timeout_s) as client:
-        names = [spec.name for spec in client.metadata(model, version=version).inputs]
+        metadata = client.metadata(model, version=version)
+        names = [spec.name for spec in metadata.inputs]
         feed = {}
         for name in names:
             # A golden.npz calls its inputs so, beside outputs and labels.
@@ -48,34 +60,44 @@ def ask_once(
                     f" {', '.join(arrays) or 'nothing'}",
                 )
             feed[name] = array[:rows]
-        return client.infer(model, feed, version=version)
+        count = len(next(iter(feed.values())))
+        size = metadata.max_batch or max(count, 1)
+        parts = [
+            client.infer(
+                model, {n: a[start : start + size] for n, a in feed.items()}, version=version
+            )
+            for start in range(0, max(count, 1), size)
+        ]
+    versions = ", ".join(dict.fromkeys(part.version for part in parts))
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Answer(model, versions, outputs)
 
 
-def save(answer: InferResult, path: Path) -> None:
+def save(answer: Answer, path: Path) -> None:
     """Write the outputs as ``.npz``."""
     try:
         with path.open("wb") as stream:
-            np.savez(stream, **dict(answer))
+            np.savez(stream, **dict(answer.outputs))
     except OSError as error:
         raise NotWrittenError(path, error) from error
 
 
-def as_tree(answer: InferResult) -> dict[str, Any]:
+def as_tree(answer: Answer) -> dict[str, Any]:
     """Return the answer JSON-ready."""
     return {
         "model": answer.model,
         "version": answer.version,
         "outputs": {
             name: {"dtype": str(array.dtype), "shape": list(array.shape), "data": _plain(array)}
-            for name, array in answer.items()
+            for name, array in answer.outputs.items()
         },
     }
 
 
-def as_text(answer: InferResult) -> str:
+def as_text(answer: Answer) -> str:
     """Word the answer: every output's shape and first rows, and the largest entry of a row."""
     lines = [f"{answer.model} version {answer.version}"]
-    for name, array in answer.items():
+    for name, array in answer.outputs.items():
         lines.append(f"{name}  {array.dtype}{list(array.shape)}")
         for number, row in enumerate(array[:_SHOWN_VALUES]):
             flat = np.ravel(row)
