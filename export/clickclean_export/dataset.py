@@ -25,13 +25,11 @@ class Dataset:
     Attributes:
         source: What the recipe calls it.
         feeds: One mapping from input name to array per batch.
-        labels: int64[rows], or None for unlabelled data.
         row_hashes: SHA-256 of every row over all inputs, in order.
     """
 
     source: str
     feeds: tuple[Feed, ...]
-    labels: NDArray[np.int64] | None
     row_hashes: tuple[str, ...]
 
     @property
@@ -42,9 +40,24 @@ class Dataset:
     @property
     def sha256(self) -> str:
         """Fingerprint of the content, independent of the batching."""
+        return hashlib.sha256("".join(self.row_hashes).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class LabelledDataset(Dataset):
+    """Batches with the right answers.
+
+    Attributes:
+        labels: int64[rows].
+    """
+
+    labels: NDArray[np.int64]
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of content and labels."""
         digest = hashlib.sha256("".join(self.row_hashes).encode())
-        if self.labels is not None:
-            digest.update(np.ascontiguousarray(self.labels).tobytes())
+        digest.update(np.ascontiguousarray(self.labels).tobytes())
         return digest.hexdigest()
 
 
@@ -55,22 +68,26 @@ def load_calibration(recipe: Recipe) -> Dataset:
         DataError: empty, too few samples, wrong names, dtypes or shapes, NaN.
         RecipeError: the source cannot be imported.
     """
-    data = _load(recipe, "data.calibration", recipe.data.calibration, labelled=False)
+    source = recipe.data.calibration
+    feeds, hashes, _ = _read(recipe, "data.calibration", source, labelled=False)
+    data = Dataset(source, feeds, hashes)
     _at_least(data, recipe.data.calibration_samples_min, "calibration_samples_min")
     return data
 
 
-def load_evaluation(recipe: Recipe) -> Dataset:
+def load_evaluation(recipe: Recipe) -> LabelledDataset:
     """Read the labelled evaluation source; labels must be classes of the prediction output.
 
     Raises:
         DataError: as for calibration, or labels missing or out of range.
         RecipeError: the source cannot be imported.
     """
-    data = _load(recipe, "data.evaluation", recipe.data.evaluation, labelled=True)
+    source = recipe.data.evaluation
+    feeds, hashes, labels = _read(recipe, "data.evaluation", source, labelled=True)
+    data = LabelledDataset(source, feeds, hashes, np.concatenate(labels))
     _at_least(data, recipe.data.evaluation_samples_min, "evaluation_samples_min")
     classes = next(t.axes[-1] for t in recipe.outputs if t.name == recipe.prediction)
-    if data.labels is not None and isinstance(classes, int):
+    if isinstance(classes, int):
         low, high = int(data.labels.min()), int(data.labels.max())
         if low < 0 or high >= classes:
             raise DataError(
@@ -106,7 +123,10 @@ def _at_least(data: Dataset, minimum: int, key: str) -> None:
         )
 
 
-def _load(recipe: Recipe, key: str, source: str, *, labelled: bool) -> Dataset:
+def _read(
+    recipe: Recipe, key: str, source: str, *, labelled: bool
+) -> tuple[tuple[Feed, ...], tuple[str, ...], list[NDArray[np.int64]]]:
+    """Return checked batches, the hash of every row, and the labels of each batch."""
     feeds: list[Feed] = []
     labels: list[NDArray[np.int64]] = []
     hashes: list[str] = []
@@ -122,9 +142,7 @@ def _load(recipe: Recipe, key: str, source: str, *, labelled: bool) -> Dataset:
             feeds.append({name: array[part] for name, array in feed.items()})
     if not feeds:
         raise DataError(source, "yields no batch", hint="yield dictionaries of numpy arrays")
-    return Dataset(
-        source, tuple(feeds), np.concatenate(labels) if labelled else None, tuple(hashes)
-    )
+    return tuple(feeds), tuple(hashes), labels
 
 
 def _batches(recipe: Recipe, key: str, source: str) -> Iterable[Mapping[str, Any]]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from clickclean_export.errors import GateRefused
 from clickclean_export.manifest import read_manifest, verify_files
-from clickclean_export.publish import config_texts
 from clickclean_export.repository import Repository, replace_text
+from clickclean_export.triton_config import config_texts
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ def promote(repository_path: Path, model: str, version: int | None = None) -> Pr
                 hop.result.hop, [gate.sentence(hop.result.samples) for gate in failed]
             )
     previous = repository.promoted(model)
-    # The GPU fleet's config first: were the machine to stop in between, the CPU config (which
-    # says what is promoted) still tells the old truth, and promoting again repairs both.
     for path, text in config_texts(manifest.recipe_of(directory), number).items():
         replace_text(repository.root / model / path, text)
     return Promotion(model, number, previous)

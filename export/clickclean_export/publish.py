@@ -4,22 +4,15 @@ checkpoint -> fp32.onnx -> INT8 model.onnx -> CPU engine -> live server, gated a
 Everything happens in a staging folder; the version appears by one rename at the very end.
 """
 
-import os
-import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from clickclean_client import Golden
 from clickclean_export.dataset import (
-    Array,
-    Dataset,
+    LabelledDataset,
     load_calibration,
     load_evaluation,
     refuse_overlap,
@@ -38,8 +31,6 @@ from clickclean_export.hops import (
 )
 from clickclean_export.manifest import (
     FLOAT_MODEL,
-    GOLDEN,
-    MISREAD,
     MODEL,
     DataRecord,
     Manifest,
@@ -47,9 +38,10 @@ from clickclean_export.manifest import (
     write_manifest,
 )
 from clickclean_export.onnx_from_torch import export_onnx
+from clickclean_export.provenance import machine, tool_versions
 from clickclean_export.quantize import quantize_onnx
 from clickclean_export.recipe import Recipe, load_recipe
-from clickclean_export.repository import CPU_CONFIG, GPU_CONFIG, Repository, replace_text
+from clickclean_export.repository import Repository, replace_text
 from clickclean_export.runners import (
     OnnxRuntimeRunner,
     OpenVinoRunner,
@@ -57,27 +49,13 @@ from clickclean_export.runners import (
     ServedRunner,
     TorchRunner,
 )
+from clickclean_export.samples import one_row_and_full, write_golden, write_misread
 from clickclean_export.speed import compare_speed
 from clickclean_export.torch_model import load_module
-from clickclean_export.triton_config import TritonConfig
+from clickclean_export.triton_config import config_texts
 
 Serve = Callable[[Path, str], AbstractContextManager[str]]
 """Start a real server on a repository for one model; yields its gRPC endpoint "host:port"."""
-
-_GOLDEN_ROWS = 64
-_MISREAD_ROWS = 24
-_TOOLS = (
-    "clickclean",
-    "numpy",
-    "nvidia-modelopt",
-    "nvidia-pytriton",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "openvino",
-    "torch",
-    "tritonclient",
-)
 
 
 class Progress(Protocol):
@@ -185,12 +163,14 @@ class _Publication:
 
         engine = OpenVinoRunner(int8_onnx, threads=recipe.serving.threads)
         answers = self._gate(ENGINE, engine, evaluation)
-        self._write_samples(evaluation, answers)
+        result = self._hops[-1].result
+        write_golden(files, evaluation, answers, result, recipe.prediction)
+        write_misread(files, evaluation, answers.predicted)
 
         self._progress.begin("compare INT8 and float speed")
         speed = tuple(
             compare_speed(float_onnx, int8_onnx, feed, threads=recipe.serving.threads)
-            for feed in _one_row_and_full(evaluation)
+            for feed in one_row_and_full(evaluation)
         )
         self._progress.end(", ".join(f"{s.ratio:.2f} x float at batch {s.batch}" for s in speed))
 
@@ -212,20 +192,17 @@ class _Publication:
             hops=tuple(self._hops),
             hops_not_run=() if serve is not None else (SERVED,),
             speed=speed,
-            tools=_tools(),
-            machine=_machine(),
+            tools=tool_versions(),
+            machine=machine(),
         )
         return self._add(manifest)
 
-    def _gate(self, hop: str, runner: Runner, evaluation: Dataset) -> Answers:
+    def _gate(self, hop: str, runner: Runner, evaluation: LabelledDataset) -> Answers:
         self._progress.begin(f"gate: {hop}")
         answers = answer_all(self._recipe, hop, runner, evaluation)
         if self._float is None:
             self._float = answers
-        labels = evaluation.labels
-        if labels is None:
-            raise AssertionError("evaluation data is always labelled")
-        gated = judge(compare(hop, answers, self._float, labels), self._recipe.gates)
+        gated = judge(compare(hop, answers, self._float, evaluation.labels), self._recipe.gates)
         self._hops.append(gated)
         result = gated.result
         self._progress.end(
@@ -234,7 +211,7 @@ class _Publication:
         enforce(gated, self._recipe.gates)
         return answers
 
-    def _gate_served(self, serve: Serve, evaluation: Dataset) -> None:
+    def _gate_served(self, serve: Serve, evaluation: LabelledDataset) -> None:
         """Serve the staged files under the number they will probably get, and ask all samples."""
         model = self._recipe.model.name
         number = self._repository.next_version(model)
@@ -250,38 +227,6 @@ class _Publication:
             with ServedRunner(endpoint, model, number) as runner:
                 self._gate(SERVED, runner, evaluation)
 
-    def _write_samples(self, evaluation: Dataset, answers: Answers) -> None:
-        """Write golden rows with the CPU engine's answers, and the rows it misread."""
-        labels = evaluation.labels
-        if labels is None:
-            raise AssertionError("evaluation data is always labelled")
-        inputs = _same_shape_rows(evaluation, _GOLDEN_ROWS)
-        rows = len(next(iter(inputs.values())))
-        engine = self._hops[-1].result
-        Golden(
-            inputs=inputs,
-            outputs={
-                name: np.concatenate(arrays[: _feeds_for(evaluation, rows)])[:rows]
-                for name, arrays in answers.outputs.items()
-            },
-            # A served answer must be nearer to this one than INT8 is to float.
-            tolerance={name: errors.max_abs for name, errors in engine.errors.items()},
-            labels=labels[:rows],
-            prediction=self._recipe.prediction,
-        ).save(self._version_dir / GOLDEN)
-        wrong = np.flatnonzero(answers.predicted != labels)[:_MISREAD_ROWS]
-        np.savez(
-            self._version_dir / MISREAD,
-            row=wrong,
-            label=labels[wrong],
-            predicted=answers.predicted[wrong],
-            **{
-                f"input.{name}": np.stack([_row(evaluation, name, int(i)) for i in wrong])
-                for name in evaluation.feeds[0]
-                if _same_trailing_shape(evaluation, name) and len(wrong)
-            },
-        )
-
     def _add(self, manifest: Manifest) -> Published:
         self._progress.begin("publish")
         for path in self._version_dir.iterdir():
@@ -294,14 +239,6 @@ class _Publication:
         path = self._repository.version_dir(manifest.model, manifest.version)
         self._progress.end(f"{manifest.model} version {manifest.version}")
         return Published(manifest.model, manifest.version, path, manifest)
-
-
-def config_texts(recipe: Recipe, promoted: int) -> dict[Path, str]:
-    """Return both fleets' configs for one promoted version, by path in the model's folder."""
-    return {
-        GPU_CONFIG: TritonConfig.from_recipe(recipe, "gpu", (promoted,)).to_text(),
-        CPU_CONFIG: TritonConfig.from_recipe(recipe, "cpu", (promoted,)).to_text(),
-    }
 
 
 def summary(published: Published) -> dict[str, object]:
@@ -331,63 +268,5 @@ def size_ratio(manifest: Manifest) -> float:
     return manifest.files[MODEL].size_bytes / manifest.files[FLOAT_MODEL].size_bytes
 
 
-def _one_row_and_full(data: Dataset) -> list[dict[str, Array]]:
-    full = data.feeds[0]
-    one = {name: array[:1] for name, array in full.items()}
-    return [one] if len(next(iter(full.values()))) == 1 else [one, dict(full)]
-
-
-def _same_shape_rows(data: Dataset, rows: int) -> dict[str, Array]:
-    """Return the first rows that can be one array: free axes may differ between batches."""
-    feeds = data.feeds[: _feeds_for(data, rows)]
-    return {name: np.concatenate([feed[name] for feed in feeds])[:rows] for name in data.feeds[0]}
-
-
-def _feeds_for(data: Dataset, rows: int) -> int:
-    first = {name: array.shape[1:] for name, array in data.feeds[0].items()}
-    count = taken = 0
-    for feed in data.feeds:
-        if taken >= rows or {name: a.shape[1:] for name, a in feed.items()} != first:
-            break
-        taken += len(next(iter(feed.values())))
-        count += 1
-    return count
-
-
-def _same_trailing_shape(data: Dataset, name: str) -> bool:
-    return len({feed[name].shape[1:] for feed in data.feeds}) == 1
-
-
-def _row(data: Dataset, name: str, row: int) -> Array:
-    for feed in data.feeds:
-        if row < len(feed[name]):
-            found: Array = feed[name][row]
-            return found
-        row -= len(feed[name])
-    raise IndexError(row)
-
-
 def _mib(path: Path) -> str:
     return f"{path.stat().st_size / 2**20:.2f} MiB"
-
-
-def _tools() -> dict[str, str]:
-    found = {}
-    for name in _TOOLS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {**found, "python": platform.python_version()}
-
-
-def _machine() -> dict[str, str]:
-    model = ""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        model = platform.processor()
-    return {"cpu": model, "cores": str(os.cpu_count()), "system": platform.platform()}

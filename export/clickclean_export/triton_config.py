@@ -5,6 +5,7 @@ Fields are those of model_config.proto
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from clickclean_client.protocol import (
 from clickclean_export.errors import ConversionError
 from clickclean_export.manifest import MODEL
 from clickclean_export.recipe import Recipe, Tensor
+from clickclean_export.repository import CPU_CONFIG, GPU_CONFIG
 
 Fleet = Literal["gpu", "cpu"]
 
@@ -185,6 +187,18 @@ class TritonConfig:
             warmup=bool(config.model_warmup),
             plans=dict(config.cc_model_filenames),
         )
+
+
+def config_texts(recipe: Recipe, promoted: int) -> dict[Path, str]:
+    """Return both fleets' configs for one promoted version, by path in the model's folder.
+
+    The GPU fleet's comes first, and is to be written first: the CPU config says what is promoted,
+    so a machine that stops in between still tells the old truth, and promoting again repairs both.
+    """
+    return {
+        GPU_CONFIG: TritonConfig.from_recipe(recipe, "gpu", (promoted,)).to_text(),
+        CPU_CONFIG: TritonConfig.from_recipe(recipe, "cpu", (promoted,)).to_text(),
+    }
 
 
 def _warmups(max_batch: int) -> list[tuple[str, int]]:

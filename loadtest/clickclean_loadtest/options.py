@@ -19,7 +19,7 @@ def add_arguments(parser: Any) -> None:
             flag, type=kind, default=default, help=text, include_in_web_ui=in_web_ui
         )
 
-    add("--cc-model", str, "", "model on the server (needed)")
+    add("--cc-model", str, "", "model on the server; empty = the repository's only one")
     add("--cc-rate", _number, DEFAULT_RATE, "requests per second, by the clock")
     add("--cc-duration", str, "", "seconds of load, also fractions; empty = --run-time")
     add("--cc-version", str, "", "version to ask for; empty = the promoted one")
@@ -76,18 +76,17 @@ def from_options(options: Any) -> LoadSpec:
     Raises:
         BadLoadError: a setting is missing or outside its limits.
     """
-    if not options.cc_model:
-        raise BadLoadError("--cc-model", "missing", "the name of a model on the server")
+    repository = Path(options.cc_repository)
     duration_s = duration_of(options)
     rate = _float("--cc-rate", options.cc_rate) or 0.0
     limit_s = _longest_s(rate) if duration_s is None else float(duration_s)
     return LoadSpec(
-        model=options.cc_model,
+        model=options.cc_model or only_model(repository),
         rate=rate,
         duration_s=limit_s,
         endpoint=(options.host or DEFAULT_ENDPOINT).removeprefix("grpc://").rstrip("/"),
         version=options.cc_version or None,
-        repository=Path(options.cc_repository),
+        repository=repository,
         inputs=Path(options.cc_inputs) if options.cc_inputs else None,
         batch=int(options.cc_batch),
         timeout_s=_float("--cc-timeout", options.cc_timeout) or 0.0,
@@ -97,6 +96,19 @@ def from_options(options: Any) -> LoadSpec:
         error_rate_max=_float("--cc-error-rate-max", options.cc_error_rate_max),
         accuracy_min=_float("--cc-accuracy-min", options.cc_accuracy_min),
     )
+
+
+def only_model(repository: Path) -> str:
+    """The model that is meant when none is named: the only one with a published version.
+
+    Raises:
+        BadLoadError: the repository holds none, or several.
+    """
+    models = sorted({path.parent.parent.name for path in repository.glob("*/*/golden.npz")})
+    if len(models) == 1:
+        return models[0]
+    allowed = f"one of {', '.join(models)}" if models else "the name of a model on the server"
+    raise BadLoadError("--cc-model", "missing", allowed)
 
 
 def _longest_s(rate: float) -> float:

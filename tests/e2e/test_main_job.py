@@ -9,14 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from clickclean_client import Client, InvalidRequest, ModelNotFound, Overloaded
-from clickclean_export.dataset import Dataset, load_evaluation
+from clickclean_export.dataset import LabelledDataset, load_evaluation
 from clickclean_export.recipe import load_recipe
 from clickclean_server import Endpoint
 from tests.conftest import Command, PublishedModels
 
 
-def accuracy(client: Client, model: str, output: str, data: Dataset) -> float:
-    assert data.labels is not None
+def accuracy(client: Client, model: str, output: str, data: LabelledDataset) -> float:
     answers = []
     for feed in data.feeds:
         for _ in range(100):

@@ -161,7 +161,7 @@ def test_plain_locust_gives_the_same_verdict_as_exit_code_and_file(
     [
         (("--host=127.0.0.1:9", "--cc-model=double"), 1, "error: Model 'double' at 127.0.0.1:9"),
         (("--host=nonsense", "--cc-model=double"), 2, "error: "),
-        ((), 2, "error: --cc-model is missing"),
+        (("--cc-repository=/no/such/folder",), 2, "error: --cc-model is missing"),
         (("--cc-model=double", "--cc-mean-ms=soon"), 2, "error: --cc-mean-ms is 'soon'"),
         (("--cc-model=double", "--cc-result=/no/such/folder/r"), 2, "error: load test result"),
         (("--cc-model=double", "--master"), 2, "error: one schedule of arrivals"),

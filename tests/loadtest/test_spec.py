@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from clickclean_loadtest import LoadSpec, LoadTestError, Target, parse_duration
+from clickclean_loadtest.errors import BadLoadError
 from clickclean_loadtest.options import add_arguments, from_options, to_arguments
 from clickclean_loadtest.spec import users_for
 from clickclean_loadtest.target import target_of_version
@@ -87,6 +88,19 @@ def test_the_flags_say_everything_that_a_spec_says() -> None:
 def test_without_a_duration_a_run_is_bounded_all_the_same() -> None:
     assert from_options(parsed(["--cc-model=m", "--cc-rate=10"])).duration_s == 3600
     assert from_options(parsed(["--cc-model=m", "--cc-rate=4000"])).duration_s == 500
+
+
+def test_the_only_published_model_needs_no_name(tmp_path: Path) -> None:
+    flags = [f"--cc-repository={tmp_path}", "--cc-rate=10"]
+    with pytest.raises(BadLoadError, match="--cc-model is missing"):
+        from_options(parsed(flags))
+    for model in ("digits", "strokes"):
+        (tmp_path / model / "1").mkdir(parents=True)
+        (tmp_path / model / "1" / "golden.npz").touch()
+        if model == "digits":
+            assert from_options(parsed(flags)).model == "digits"
+    with pytest.raises(BadLoadError, match="one of digits, strokes"):
+        from_options(parsed(flags))
 
 
 def parsed(arguments: list[str]) -> Any:
