@@ -1,8 +1,10 @@
 """Entry point: errors of ours become one sentence, a hint and an exit code."""
 
+import signal
 import sys
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+TERMINATED = 143  # 128 + SIGTERM
 
 
 def say(problem: str, hint: str) -> None:
@@ -21,6 +23,8 @@ def main() -> None:
     except ImportError:
         say("the library 'typer' is not installed", "pip install 'clickclean[cli]'")
         sys.exit(4)
+    # CI systems cancel with SIGTERM; leaving as an exception lets every verb clean up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     from clickclean.app import app
     from clickclean_client import ClickCleanError
 

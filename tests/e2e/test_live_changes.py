@@ -130,3 +130,24 @@ def test_a_publisher_killed_on_its_way(
     assert done.code == 0, done.err
     assert done.json["version"] == 1
     assert [p.name for p in (repository.root / "strokes").iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_cancelled_publisher_leaves_nothing(
+    strokes_folder: Path, tmp_path: Path, ending: signal.Signals
+) -> None:
+    repository = tmp_path / "repository"
+    process = subprocess.Popen(
+        [str(BIN / "clickclean"), "publish", str(strokes_folder / "recipe.toml"), "-r", repository],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process.stderr:
+        process.stderr.readline()
+        process.send_signal(ending)
+        rest = process.stderr.read()
+    assert process.wait(PATIENCE_S) == 128 + ending
+    assert "Traceback" not in rest
+    assert list(repository.iterdir()) == []
+    wait_until(lambda: not processes_about(repository), f"left: {processes_about(repository)}")
