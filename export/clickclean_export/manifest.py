@@ -109,13 +109,14 @@ def file_record(path: Path) -> FileRecord:
 
 
 def write_manifest(manifest: Manifest, directory: Path) -> None:
-    """Write ``manifest.json`` and flush it to the disk."""
+    """Write ``manifest.json``, read-only like the files it lists, and flush it to the disk."""
     path = directory / MANIFEST
     path.unlink(missing_ok=True)
     with path.open("wb") as stream:
         stream.write(_ADAPTER.dump_json(manifest, indent=1) + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
+    path.chmod(0o444)
 
 
 def read_manifest(directory: Path) -> Manifest:

@@ -63,11 +63,13 @@ def main(argument: str) -> None:
     from modelopt.onnx.quantization import quantize
 
     job: dict[str, str] = json.loads(argument)
-    # ModelOpt rewrites its input in place and leaves files beside it.
+    # ModelOpt rewrites its input in place, and writes intermediates beside input and output under
+    # names that the other methods' workers would use too.
     folder = Path(job["work"]) / f"modelopt-{job['method']}"
     folder.mkdir()
     source = folder / "fp32.onnx"
     shutil.copyfile(job["source"], source)
+    output = folder / "int8.onnx"
     quantize(
         str(source),
         quantize_mode="int8",
@@ -78,8 +80,9 @@ def main(argument: str) -> None:
         high_precision_dtype="fp32",
         # INT8 weights instead of float weights with a Q in front: a quarter of the size.
         dq_only=True,
-        output_path=job["target"],
+        output_path=str(output),
     )
+    output.replace(job["target"])
 
 
 if __name__ == "__main__":

@@ -126,7 +126,11 @@ class GatesSection(_Section):
 
 
 class ServingSection(_Section):
-    """How Triton serves the model. Units are in the names."""
+    """How Triton serves the model. Units are in the names.
+
+    ``queue_size`` and ``queue_timeout_ms`` are for the GPU fleet: the CPU fleet's server loses
+    wake-ups with any queue policy (docs/decisions/0007).
+    """
 
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     queue_delay_us: Annotated[int, Field(ge=0, le=1_000_000)] = 0

@@ -46,8 +46,9 @@ class TritonConfig:
         inputs, outputs: Without the batch axis.
         max_batch: Largest batch of the artefact.
         queue_delay_us: How long a request may wait for company, microseconds.
-        queue_size: Requests that may wait; 0 for no limit.
-        queue_timeout_us: A request that waited longer is refused, microseconds; 0 for never.
+        queue_size: Requests that may wait; 0 for no limit (always, on the cpu fleet).
+        queue_timeout_us: A request that waited longer is refused, microseconds; 0 for never
+            (always, on the cpu fleet).
         instances: Copies of the model that compute side by side.
         threads: CPU threads per instance (cpu fleet).
         warmup: Whether a load proves the model with one row and with a full batch.
@@ -89,8 +90,10 @@ class TritonConfig:
             outputs=tuple(tensor(item, warmup=False) for item in recipe.outputs),
             max_batch=serving.max_batch,
             queue_delay_us=serving.queue_delay_us,
-            queue_size=serving.queue_size,
-            queue_timeout_us=serving.queue_timeout_ms * 1000,
+            # Any queue policy makes the batcher of the CPU fleet's server lose wake-ups: requests
+            # stall for up to 500 ms (docs/decisions/0007; server#8870, core#509).
+            queue_size=serving.queue_size if fleet == "gpu" else 0,
+            queue_timeout_us=serving.queue_timeout_ms * 1000 if fleet == "gpu" else 0,
             instances=serving.instances,
             threads=serving.threads if fleet == "cpu" else 0,
             warmup=serving.warmup,
@@ -137,11 +140,12 @@ class TritonConfig:
         config.version_policy.specific.versions.extend(self.versions)
         batching = config.dynamic_batching
         batching.max_queue_delay_microseconds = self.queue_delay_us
-        policy = batching.default_queue_policy
-        policy.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
-        policy.default_timeout_microseconds = self.queue_timeout_us
-        policy.allow_timeout_override = True
-        policy.max_queue_size = self.queue_size
+        if self.queue_timeout_us or self.queue_size:
+            policy = batching.default_queue_policy
+            policy.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
+            policy.default_timeout_microseconds = self.queue_timeout_us
+            policy.allow_timeout_override = True
+            policy.max_queue_size = self.queue_size
         if self.warmup:
             for name, rows in _warmups(self.max_batch):
                 self._add_warmup(config, name, rows)

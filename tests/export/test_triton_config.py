@@ -39,16 +39,26 @@ def test_serving_choices_arrive_with_their_units(write: Write) -> None:
         "instances = 3\nwarmup = false"
     )
     recipe = load_recipe(write({"max_batch = 32": serving}))
-    config = parse_model_config(TritonConfig.from_recipe(recipe, "cpu", (1,)).to_text())
+    for fleet in ("cpu", "gpu"):
+        config = parse_model_config(TritonConfig.from_recipe(recipe, fleet, (1,)).to_text())
+        assert config.max_batch_size == 8
+        assert config.dynamic_batching.max_queue_delay_microseconds == 250
+        assert config.instance_group[0].count == 3
+        assert not config.model_warmup
     policy = config.dynamic_batching.default_queue_policy
-    assert config.max_batch_size == 8
-    assert config.dynamic_batching.max_queue_delay_microseconds == 250
     assert policy.default_timeout_microseconds == 40_000
     assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
     assert policy.max_queue_size == 9
     assert policy.allow_timeout_override
-    assert config.instance_group[0].count == 3
-    assert not config.model_warmup
+
+
+def test_the_cpu_fleet_has_no_queue_policy_at_all() -> None:
+    """Even an empty timeout with the override makes that server's batcher lose wake-ups."""
+    recipe = load_recipe(ROOT / "examples/digits/recipe.toml")
+    assert recipe.serving.queue_timeout_ms > 0
+    config = parse_model_config(TritonConfig.from_recipe(recipe, "cpu", (1,)).to_text())
+    assert config.HasField("dynamic_batching")
+    assert not config.dynamic_batching.HasField("default_queue_policy")
 
 
 def test_a_load_is_proven_with_one_row_and_with_a_full_batch() -> None:
