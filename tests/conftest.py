@@ -65,7 +65,7 @@ def strokes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the second model (two inputs, two dtypes, a free axis), trained."""
     folder = tmp_path_factory.mktemp("strokes") / "strokes"
     shutil.copytree(ROOT / "tests" / "models" / "strokes", folder)
-    train(folder / "train.py", str(folder / "strokes.safetensors"))
+    train(folder / "train_strokes.py", str(folder / "strokes.safetensors"))
     return folder
 
 

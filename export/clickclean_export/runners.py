@@ -13,6 +13,7 @@ from clickclean_client import Client, Overloaded
 from clickclean_export.dataset import Feed
 from clickclean_export.errors import ConversionError
 from clickclean_export.recipe import Recipe
+from clickclean_export.signal_stack import unchanged_signal_stack
 from clickclean_export.torch_model import named_outputs
 
 if TYPE_CHECKING:
@@ -86,17 +87,18 @@ class OpenVinoRunner:
         import openvino as ov
 
         try:
-            core = ov.Core()
-            compiled = core.compile_model(
-                core.read_model(path),
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": "f32",
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": 1,
-                    "PERFORMANCE_HINT": "LATENCY",
-                },
-            )
+            with unchanged_signal_stack():
+                core = ov.Core()
+                compiled = core.compile_model(
+                    core.read_model(path),
+                    "CPU",
+                    {
+                        "INFERENCE_PRECISION_HINT": "f32",
+                        "INFERENCE_NUM_THREADS": threads,
+                        "NUM_STREAMS": 1,
+                        "PERFORMANCE_HINT": "LATENCY",
+                    },
+                )
         except Exception as error:
             raise ConversionError(
                 f"compiling {path.name} for the CPU engine", str(error)

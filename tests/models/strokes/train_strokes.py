@@ -1,4 +1,4 @@
-"""Train the second model in a few seconds: ``train.py OUT.safetensors``."""
+"""Train the second model in a few seconds: ``train_strokes.py OUT.safetensors``."""
 
 import sys
 from pathlib import Path
