@@ -163,8 +163,7 @@ class _Publication:
 
         engine = OpenVinoRunner(int8_onnx, threads=recipe.serving.threads)
         answers = self._gate(ENGINE, engine, evaluation)
-        result = self._hops[-1].result
-        write_golden(files, evaluation, answers, result, recipe.prediction)
+        write_golden(files, recipe, evaluation, answers, self._hops[-1].result)
         write_misread(files, evaluation, answers.predicted)
 
         self._progress.begin("compare INT8 and float speed")

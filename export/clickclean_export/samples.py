@@ -9,25 +9,28 @@ from clickclean_client import Golden
 from clickclean_export.dataset import Array, Dataset, Feed, LabelledDataset
 from clickclean_export.hops import Answers, HopResult
 from clickclean_export.manifest import GOLDEN, MISREAD
+from clickclean_export.recipe import Recipe
 
 GOLDEN_ROWS = 64
 MISREAD_ROWS = 24
 
 
 def write_golden(
-    directory: Path, data: LabelledDataset, answers: Answers, result: HopResult, prediction: str
+    directory: Path, recipe: Recipe, data: LabelledDataset, answers: Answers, result: HopResult
 ) -> None:
     """Write the first rows with the CPU engine's answers as ``golden.npz``.
 
     A served answer must be nearer to the engine's than INT8 is to float: the tolerance of each
-    output is the largest difference that the hop showed.
+    output is the largest difference that the hop showed. Where INT8 does not touch an output, that
+    is next to nothing, and other batch sizes and CPUs round otherwise; there the recipe's
+    ``gates.float_tolerance`` holds, in relation to the largest value.
 
     Args:
         directory: The version's folder.
+        recipe: Names the prediction output and the tolerance of float arithmetic.
         data: The evaluation data.
         answers: What the CPU engine answered.
         result: That hop in numbers.
-        prediction: Name of the output whose argmax is the answer.
     """
     feeds = _leading_feeds(data)
     outputs = {
@@ -40,9 +43,12 @@ def write_golden(
     Golden(
         inputs=inputs,
         outputs=outputs,
-        tolerance={name: errors.max_abs for name, errors in result.errors.items()},
-        labels=data.labels[: len(outputs[prediction])],
-        prediction=prediction,
+        tolerance={
+            name: max(result.errors[name].max_abs, _rounding(array, recipe.gates.float_tolerance))
+            for name, array in outputs.items()
+        },
+        labels=data.labels[: len(outputs[recipe.prediction])],
+        prediction=recipe.prediction,
     ).save(directory / GOLDEN)
 
 
@@ -76,6 +82,13 @@ def one_row_and_full(data: Dataset) -> list[Feed]:
     full = data.feeds[0]
     one = {name: array[:1] for name, array in full.items()}
     return [one] if _rows(full) == 1 else [one, full]
+
+
+def _rounding(array: Array, relative: float) -> float:
+    """Return what float arithmetic may differ by; integers do not round."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return 0.0
+    return relative * float(np.abs(array).max(initial=0.0))
 
 
 def _leading_feeds(data: Dataset) -> tuple[Feed, ...]:

@@ -31,6 +31,12 @@ def test_any_batch_gives_what_the_module_gives(tiny: SimpleNamespace, tmp_path: 
         np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
+def test_a_model_that_is_served_row_by_row(write: Write, tmp_path: Path) -> None:
+    export(write({"max_batch = 32": "max_batch = 1"}), tmp_path / "fp32.onnx")
+    one = {"image": np.zeros((1, 1, 8, 8), np.float32)}
+    assert OnnxRuntimeRunner(tmp_path / "fp32.onnx").infer(one)["logits"].shape == (1, 10)
+
+
 def test_the_file_stands_alone_and_names_its_axes(tiny: SimpleNamespace, tmp_path: Path) -> None:
     path = tmp_path / "fp32.onnx"
     export_onnx(tiny.recipe, tiny.module, tiny.evaluation.feeds[0], path)
