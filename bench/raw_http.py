@@ -4,7 +4,6 @@ A client library would be slower; what is compared here are servers.
 """
 
 import socket
-from types import TracebackType
 from typing import Self
 
 TIMEOUT_S = 5.0
@@ -40,12 +39,7 @@ class RawHttp:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def _more(self) -> bytes:

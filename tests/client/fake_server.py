@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import Any
 
 from clickclean_client.protocol import CONFIG_DTYPES, grpc, service_pb2, service_pb2_grpc
@@ -102,12 +101,7 @@ class FakeTriton:
     def __enter__(self) -> FakeTriton:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
