@@ -1,5 +1,6 @@
 """The verbs. Each calls one function of one package and shows what came back."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -217,6 +218,7 @@ def loadtest(
     --version the promoted one answers.
     """
     from clickclean.console import LoadProgress
+    from clickclean.files import replacing
     from clickclean_loadtest import LoadSpec, parse_duration, run
 
     spec = LoadSpec(
@@ -232,12 +234,13 @@ def loadtest(
         p99_ms=p99_ms,
         error_rate_max=error_rate_max,
     )
-    with LoadProgress() as progress:
+    with ExitStack() as stack:
+        # Opened first: a place that cannot be written must not cost a load test.
+        stream = stack.enter_context(replacing(result)) if result is not None else None
+        progress = stack.enter_context(LoadProgress())
         outcome = run(spec, on_progress=progress)
-    if result is not None:
-        from clickclean.files import write_text
-
-        write_text(result, outcome.to_json() + "\n")
+        if stream is not None:
+            stream.write(outcome.to_json().encode() + b"\n")
     typer.echo(outcome.to_json() if as_json else outcome.table())
     raise typer.Exit(outcome.exit_code)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickclean.files import NotWrittenError
+from clickclean.files import replacing
 from clickclean_client import ClickCleanError, Client
 
 _SHOWN_VALUES = 8
@@ -74,12 +74,13 @@ def ask_once(
 
 
 def save(answer: Answer, path: Path) -> None:
-    """Write the outputs as ``.npz``."""
-    try:
-        with path.open("wb") as stream:
-            np.savez(stream, **dict(answer.outputs))
-    except OSError as error:
-        raise NotWrittenError(path, error) from error
+    """Write the outputs as ``.npz``.
+
+    Raises:
+        NotWrittenError: the file system refuses.
+    """
+    with replacing(path) as stream:
+        np.savez(stream, **dict(answer.outputs))
 
 
 def as_tree(answer: Answer) -> dict[str, Any]:

@@ -1,6 +1,9 @@
-"""Files that a verb writes where the user says."""
+"""Files that a verb writes where the user says: whole or not at all."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from clickclean_client import ClickCleanError
 
@@ -14,17 +17,21 @@ class NotWrittenError(ClickCleanError):
         )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a stream whose content takes the place of ``path`` at the end of the block.
 
     Raises:
-        NotWrittenError: the file system refuses.
+        NotWrittenError: the file system refuses; a file that was there stays as it was.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
+        with temporary.open("wb") as stream:
+            yield stream
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise NotWrittenError(path, error) from error
+    finally:
+        if temporary.is_file():
+            temporary.unlink()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickclean_export.errors import GateRefused
+from clickclean_export.errors import GateRefused, RepositoryError
 from clickclean_export.manifest import read_manifest, verify_files
 from clickclean_export.repository import Repository, replace_text
 from clickclean_export.triton_config import config_texts
@@ -28,6 +28,7 @@ def promote(repository_path: Path, model: str, version: int | None = None) -> Pr
         VersionNotFoundError: no such version.
         IntegrityError: its files are not what was published.
         GateRefused: its manifest records a failed gate.
+        RepositoryError: the configs cannot be written.
     """
     repository = Repository(repository_path)
     number, directory = repository.find(model, version)
@@ -40,6 +41,9 @@ def promote(repository_path: Path, model: str, version: int | None = None) -> Pr
                 hop.result.hop, [gate.sentence(hop.result.samples) for gate in failed]
             )
     previous = repository.promoted(model)
-    for path, text in config_texts(manifest.recipe_of(directory), number).items():
-        replace_text(repository.root / model / path, text)
+    try:
+        for path, text in config_texts(manifest.recipe_of(directory), number).items():
+            replace_text(repository.root / model / path, text)
+    except OSError as error:
+        raise RepositoryError(repository.root, str(error)) from error
     return Promotion(model, number, previous)

@@ -62,7 +62,7 @@ def write_report(
 
     Raises:
         VersionNotFoundError, IntegrityError: no such version, or it is damaged.
-        ExportError: the load test's result cannot be read.
+        ExportError: the load test's result cannot be read, or the page not be written.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -87,7 +87,12 @@ def write_report(
         wrong=manifest.hops[-1].result.samples - manifest.hops[-1].result.right,
         manifest_json=(directory / "manifest.json").read_text(),
     )
-    replace_text(target, page)
+    try:
+        replace_text(target, page)
+    except OSError as error:
+        raise ExportError(
+            f"the report cannot be written ({error})", hint="name a file in a folder of yours"
+        ) from error
     return figures
 
 

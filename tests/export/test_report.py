@@ -89,3 +89,5 @@ def test_what_a_report_cannot_be_made_of(published: PublishedModels, tmp_path: P
         with pytest.raises(ExportError, match=sentence):
             write_report(published.repository, "digits", 1, target, loadtest=path)
     assert not target.exists()
+    with pytest.raises(ExportError, match="the report cannot be written"):
+        write_report(published.repository, "digits", 1, Path("/proc/report.html"))

@@ -182,5 +182,6 @@ def test_replacing_a_text_is_all_or_nothing(tmp_path: Path) -> None:
     replace_text(path, "new")
     assert path.read_text() == "new"
     assert [p.name for p in path.parent.iterdir()] == ["cpu.pbtxt"]
-    with pytest.raises(RepositoryError):
+    with pytest.raises(FileExistsError):
         replace_text(path / "below", "text")
+    assert path.read_text() == "new"
