@@ -50,7 +50,7 @@ def publish(
     Every hop (PyTorch, ONNX, INT8 ONNX, CPU engine, live server) is gated on labelled data. When
     a gate refuses, the exit code is 3 and nothing is published.
     """
-    from clickclean.console import Steps, print_json, stderr
+    from clickclean.console import Steps, print_json, say
     from clickclean.live import serve_for_gate
     from clickclean_export.promote import promote as promote_version
     from clickclean_export.publish import publish as publish_recipe
@@ -65,7 +65,7 @@ def publish(
     if as_json:
         print_json({**summary(published), "promoted": promote})
         return
-    stderr.print(
+    say(
         f"published {published.model} version {published.version} in {published.path}"
         + (", promoted" if promote else "; not live until promoted")
     )
@@ -83,7 +83,7 @@ def promote(
     Its files are compared with the manifest first. A running `clickclean serve` on the same
     repository loads it by itself.
     """
-    from clickclean.console import print_json, stderr
+    from clickclean.console import print_json, say
     from clickclean_export.promote import promote as promote_version
 
     promotion = promote_version(repository, model, version)
@@ -91,7 +91,7 @@ def promote(
         print_json(asdict(promotion))
         return
     before = f" (before: {promotion.previous})" if promotion.previous else ""
-    stderr.print(f"promoted {model} version {version}{before}")
+    say(f"promoted {model} version {version}{before}")
 
 
 @app.command()
@@ -262,7 +262,7 @@ def report(
 
     Without --version the newest is reported.
     """
-    from clickclean.console import print_json, print_table, stderr
+    from clickclean.console import print_json, print_table, say
     from clickclean_export.report import write_report
 
     figures = write_report(repository, model, version, out, loadtest=loadtest)
@@ -270,4 +270,4 @@ def report(
         print_json(dict(figures))
     else:
         print_table(figures)
-    stderr.print(f"report: {out}")
+    say(f"report: {out}")

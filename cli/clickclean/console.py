@@ -8,9 +8,13 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.status import Status
-from rich.table import Table
 
 stderr = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Write one line to stderr, however long it is."""
+    stderr.print(text, soft_wrap=True, markup=False)
 
 
 def print_json(value: Any) -> None:
@@ -44,12 +48,7 @@ class Steps:
         """Print the finished step with its outcome and time."""
         self._stop()
         seconds = time.monotonic() - self._started
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(width=28)
-        grid.add_column(width=6, justify="right")
-        grid.add_column()
-        grid.add_row(self._step, f"{seconds:.1f} s", outcome)
-        stderr.print(grid)
+        say(f"{self._step:<28}  {seconds:4.1f} s  {outcome}")
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +86,7 @@ class LoadProgress:
         self._bar.update(self._task, completed=done, total=total, state=state)
         if not stderr.is_terminal and time.monotonic() - self._last_line >= self._LINE_EVERY_S:
             self._last_line = time.monotonic()
-            stderr.print(f"load test: {done}/{total} requests, {state}")
+            say(f"load test: {done}/{total} requests, {state}")
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -171,9 +171,8 @@ class _Publication:
             compare_speed(float_onnx, int8_onnx, feed, threads=recipe.serving.threads)
             for feed in one_row_and_full(evaluation)
         )
-        self._progress.end(
-            ", ".join(f"INT8 {s.ratio:.2f} x as fast at batch {s.batch}" for s in speed)
-        )
+        ratios = ", ".join(f"{one.ratio:.2f} x at batch {one.batch}" for one in speed)
+        self._progress.end(f"INT8 : float {ratios}")
 
         if serve is not None:
             self._gate_served(serve, evaluation)
