@@ -32,7 +32,7 @@ def test_a_deadline_that_passes(held: FakeTriton) -> None:
         with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.1 s") as caught:
             client.infer("m", x=ROW, timeout_s=0.1)
     assert caught.value.elapsed_s >= 0.1
-    assert held.left_s < 1
+    assert held.left_s < 2  # not the client's 20 s; gRPC rounds up what it writes into a header
     assert held.calls["ModelInfer"] == 1
 
 
@@ -44,7 +44,7 @@ def test_one_deadline_covers_metadata_and_call(held: FakeTriton) -> None:
         client.infer("m", x=ROW, timeout_s=1)
     left_us = held.last_infer.parameters["timeout"].int64_param
     assert left_us < 1e6
-    assert held.left_s < 1
+    assert held.left_s < 2  # not the client's 20 s; gRPC rounds up what it writes into a header
     assert caught.value.elapsed_s >= 1
 
 
