@@ -170,7 +170,11 @@ def check_ports(kind: str, declared: Sequence[Tensor], ports: Sequence[Any]) -> 
 
 
 def end_with_server() -> None:
-    """Ends this process when tritonserver is gone; Triton's stub would wait for it for ever."""
+    """Ends this process when tritonserver is gone; Triton's stub would wait for it for ever.
+
+    Not when the server died between an answer and its receipt: there the stub waits with the
+    interpreter's lock held, and no thread of Python runs. The supervisor's next start ends it.
+    """
     server = os.getppid()
 
     def watch() -> None:
