@@ -104,16 +104,13 @@ def versions(
     from clickclean_export.repository import Repository
 
     found = Repository(repository)
-    rows = [
-        {"model": model, "versions": found.versions(model), "promoted": found.promoted(model)}
-        for model in found.models()
-    ]
+    rows = [(model, found.versions(model), found.promoted(model)) for model in found.models()]
     if as_json:
-        print_json(rows)
+        print_json([dict(zip(("model", "versions", "promoted"), row, strict=True)) for row in rows])
         return
-    for row in rows:
-        numbers = ", ".join(map(str, found.versions(str(row["model"]))))
-        typer.echo(f"{row['model']}  versions {numbers}  promoted {row['promoted'] or 'none'}")
+    for model, numbers, promoted in rows:
+        shown = ", ".join(map(str, numbers))
+        typer.echo(f"{model}  versions {shown}  promoted {promoted or 'none'}")
 
 
 @app.command()

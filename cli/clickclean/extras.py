@@ -4,11 +4,7 @@ import re
 from importlib.metadata import PackageNotFoundError, requires
 
 # Where the name to import is not the name to install.
-_IMPORTED_AS = {
-    "sklearn": "scikit-learn",
-    "modelopt": "nvidia-modelopt",
-    "safetensors": "safetensors",
-}
+_IMPORTED_AS = {"sklearn": "scikit-learn", "modelopt": "nvidia-modelopt"}
 
 
 def missing_extra(module: str) -> str:

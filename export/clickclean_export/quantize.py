@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clickclean_export.dataset import Dataset
 from clickclean_export.errors import ConversionError, MissingExtraError
 from clickclean_export.recipe import Recipe
-from clickclean_export.runners import OnnxRuntimeRunner, OpenVinoRunner, Outputs
+from clickclean_export.runners import OnnxRuntimeRunner, OpenVinoRunner, Runner
 
 if TYPE_CHECKING:
     import onnx
@@ -161,8 +162,7 @@ def _check_symmetric(node: "onnx.NodeProto", constants: dict[str, "onnx.TensorPr
         )
 
 
-def _measure(method: str, reference: Outputs, answers: Outputs, path: Path) -> Candidate:
-    wanted, got = reference["answers"], answers["answers"]
+def _measure(method: str, wanted: NDArray[Any], got: NDArray[Any], path: Path) -> Candidate:
     same = wanted.argmax(axis=-1) == got.argmax(axis=-1)
     error = np.asarray(got - wanted, dtype=np.float64)
     return Candidate(
@@ -173,12 +173,12 @@ def _measure(method: str, reference: Outputs, answers: Outputs, path: Path) -> C
     )
 
 
-def _answers(runner: Any, data: Dataset, prediction: str) -> Outputs:
+def _answers(runner: Runner, data: Dataset, prediction: str) -> NDArray[Any]:
     rows = [
         np.asarray(runner.infer(feed)[prediction]).reshape(len(next(iter(feed.values()))), -1)
         for feed in data.feeds
     ]
-    return {"answers": np.concatenate(rows)}
+    return np.concatenate(rows)
 
 
 def _flat(data: Dataset) -> dict[str, Any]:

@@ -33,6 +33,16 @@ class _Section(BaseModel):
     # Strict: "200ms" is not 200, 1 is not True. Unknown keys are mistakes, never ignored.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:
+        # TOML and JSON have lists; a frozen value holds tuples, which strict mode tells apart.
+        if not isinstance(data, dict):
+            return data
+        return {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
+
 
 class ModelSection(_Section):
     """Which module, and the checkpoint that fills it."""
@@ -48,13 +58,6 @@ class Tensor(_Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     dtype: DType
     axes: tuple[Axis, ...]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _axes_from_list(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("axes"), list):
-            return {**data, "axes": tuple(data["axes"])}
-        return data
 
     @model_validator(mode="after")
     def _batch_first(self) -> Self:
@@ -102,13 +105,6 @@ class QuantizeSection(_Section):
         "max",
         "entropy",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _methods_from_list(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("methods"), list):
-            return {**data, "methods": tuple(data["methods"])}
-        return data
 
 
 class GatesSection(_Section):
@@ -184,16 +180,6 @@ class Recipe(_Section):
             top = self.serving.max_batch
             return AxisRange(min=1, opt=top, max=top)
         return self.axes[axis]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tuples(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        return {
-            key: tuple(value) if key in {"inputs", "outputs"} and isinstance(value, list) else value
-            for key, value in data.items()
-        }
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
