@@ -1,15 +1,13 @@
-"""The process that runs ModelOpt. Started by ``quantize``; its arguments are one JSON object."""
+"""The process in which ModelOpt quantises: it rewrites its input and patches ONNX Runtime."""
 
-import json
-import os
 import shutil
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clickclean_export.worker_process import Message, work
 
 Batch = dict[str, NDArray[Any]]
 
@@ -47,22 +45,10 @@ def read_batches(path: Path) -> list[Batch]:
     return list(batches.values())
 
 
-def end_with_parent() -> None:
-    """End this process when its standard input closes, as it does when the publisher dies."""
-
-    def watch() -> None:
-        os.read(0, 1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def main(argument: str) -> None:
+def quantise(job: Message, _: object) -> Message:
     """Quantise one file with one method."""
-    end_with_parent()
     from modelopt.onnx.quantization import quantize
 
-    job: dict[str, str] = json.loads(argument)
     # ModelOpt rewrites its input in place, and writes intermediates beside input and output under
     # names that the other methods' workers would use too.
     folder = Path(job["work"]) / f"modelopt-{job['method']}"
@@ -83,7 +69,8 @@ def main(argument: str) -> None:
         output_path=str(output),
     )
     output.replace(job["target"])
+    return {}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    work(quantise)

@@ -1,21 +1,16 @@
 """A Triton model repository: immutable numbered versions, added by one atomic rename.
 
 Layout: ``<root>/<model>/<version>/``. Triton ignores entries of a model's folder that are not
-numbers, so a staging folder lives there, on the same file system as its goal. A staging folder is
-locked by its owner; the kernel drops the lock when the owner dies, however it dies, and the next
-publisher sweeps what is left.
+numbers, so a staging folder lives there, on the same file system as its goal.
 """
 
-import fcntl
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from clickclean_client.protocol import parse_model_config
+from clickclean_export.disk import rename_whole, staging, words
 from clickclean_export.errors import RepositoryError, VersionNotFoundError
 
 CPU_CONFIG, GPU_CONFIG = Path("configs") / "cpu.pbtxt", Path("config.pbtxt")
@@ -39,7 +34,7 @@ class Repository:
             folders = sorted(path.name for path in self.root.iterdir() if path.is_dir())
         except OSError as error:
             raise RepositoryError(
-                self.root, _words(error), hint="clickclean publish creates it"
+                self.root, words(error), hint="clickclean publish creates it"
             ) from error
         return [name for name in folders if self.versions(name)]
 
@@ -75,7 +70,7 @@ class Repository:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise RepositoryError(path, _words(error)) from error
+            raise RepositoryError(path, words(error)) from error
         if not versions:
             raise RepositoryError(path, "its version_policy names no version")
         return int(max(versions))
@@ -88,22 +83,16 @@ class Repository:
             RepositoryError: the repository cannot be created or written.
         """
         folder = self.root / model
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder):
-                _sweep(folder)
-                path = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
-                lock = _lock(path)
-        except OSError as error:
-            raise RepositoryError(
-                self.root, _words(error), hint="give a folder that you may write to"
-            ) from error
-        try:
+        with ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.callback(_remove_if_empty, folder)
+                path = stack.enter_context(staging(folder, _STAGING))
+            except OSError as error:
+                raise RepositoryError(
+                    self.root, words(error), hint="give a folder that you may write to"
+                ) from error
             yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(lock)
-            _remove_if_empty(folder)
 
     def next_version(self, model: str) -> int:
         """Return the number after the highest, whatever kind of entry bears it."""
@@ -120,20 +109,9 @@ class Repository:
         """
         goal = self.version_dir(model, version)
         try:
-            for path in (*staged.iterdir(), staged):
-                _flush(path)
-            # An empty folder in the way would be replaced silently by rename(2).
-            if goal.exists():
-                return False
-            staged.rename(goal)
-            _flush(goal.parent)
-        except FileExistsError:
-            return False
+            return rename_whole(staged, goal)
         except OSError as error:
-            if goal.exists():
-                return False
-            raise RepositoryError(goal, _words(error)) from error
-        return True
+            raise RepositoryError(goal, words(error)) from error
 
     def _numbers(self, model: str) -> list[int]:
         try:
@@ -141,59 +119,8 @@ class Repository:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise RepositoryError(self.root / model, _words(error)) from error
+            raise RepositoryError(self.root / model, words(error)) from error
         return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old or the new content, never a part.
-
-    Raises:
-        OSError: the file system refuses; nothing changed then.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _flush(path.parent)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = _lock(folder)
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
-def _lock(folder: Path, *, wait: bool = True) -> int:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _sweep(folder: Path) -> None:
-    """Remove staging folders whose owner is gone."""
-    for path in folder.glob(f"{_STAGING}*"):
-        try:
-            lock = _lock(path, wait=False)
-        except OSError:
-            continue
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(lock)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -201,15 +128,3 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
     except OSError:
         return
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _words(error: OSError) -> str:
-    return f"{error.strerror or error} ({error.filename})" if error.filename else str(error)

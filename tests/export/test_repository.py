@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from clickclean_export.disk import replace_text
 from clickclean_export.errors import RepositoryError, VersionNotFoundError
-from clickclean_export.repository import Repository, replace_text
+from clickclean_export.repository import Repository
 
 
 def stage(staging: Path, content: str = "bytes") -> Path:
