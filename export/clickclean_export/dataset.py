@@ -98,6 +98,18 @@ def load_evaluation(recipe: Recipe) -> LabelledDataset:
     return data
 
 
+def labelled_rows(
+    recipe: Recipe, source: str, feed: Feed, labels: NDArray[np.int64]
+) -> LabelledDataset:
+    """Make a data set of rows that a version carries; they were checked when it was published."""
+    step = recipe.serving.max_batch
+    feeds = tuple(
+        {name: array[start : start + step] for name, array in feed.items()}
+        for start in range(0, len(labels), step)
+    )
+    return LabelledDataset(source, feeds, tuple(_row_hashes(feed)), labels)
+
+
 def refuse_overlap(calibration: Dataset, evaluation: Dataset) -> None:
     """Refuse samples that are in both sets: they would flatter INT8.
 

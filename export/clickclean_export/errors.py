@@ -10,15 +10,20 @@ ClickCleanError
     ├── VersionNotFoundError exit 1   no such published version
     ├── IntegrityError       exit 3   bytes on disk differ from the manifest
     ├── GateRefused          exit 3   a gate refused; nothing was published
-    └── MissingExtraError    exit 4   a library of the `export` extra is absent
+    ├── EngineRefused        exit 3   TensorRT does not take the file
+    ├── IncompatibleError    exit 4   this machine, or a fleet's, does not fit: GPU, TensorRT, plan
+    └── MissingExtraError    exit 4   a library of an extra is absent
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from clickclean_client import ClickCleanError
+from clickclean_export.engine.findings import Finding
+
+_SHOWN = 3
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -97,10 +102,11 @@ class IntegrityError(ExportError):
 
     exit_code: ClassVar[int] = 3
 
-    def __init__(self, path: Path, problem: str) -> None:
+    def __init__(self, path: Path, problem: str, *, hint: str = "") -> None:
         super().__init__(
             f"{path}: {problem}",
-            hint="a published version never changes; restore it from a backup or publish anew",
+            hint=hint
+            or "a published version never changes; restore it from a backup or publish anew",
         )
         self.path = path
 
@@ -113,6 +119,27 @@ class GateRefused(ExportError):  # noqa: N818 - "refused" is the outcome, not a 
     def __init__(self, hop: str, reasons: Iterable[str], *, hint: str = "") -> None:
         super().__init__(f"refused at hop '{hop}': {'; '.join(reasons)}", hint=hint)
         self.hop = hop
+
+
+class EngineRefused(ExportError):  # noqa: N818 - as GateRefused
+    """TensorRT refuses a file, or compiles something else than what it says."""
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, source: str, findings: Sequence[Finding]) -> None:
+        sentences = [finding.sentence for finding in findings[:_SHOWN]]
+        if len(findings) > _SHOWN:
+            sentences.append(f"and {len(findings) - _SHOWN} more")
+        super().__init__(
+            f"{source}: TensorRT refuses it: {'; '.join(sentences)}", hint=findings[0].remedy
+        )
+        self.findings = tuple(findings)
+
+
+class IncompatibleError(ExportError):
+    """A GPU, a driver, a TensorRT version or a plan does not fit what it is wanted for."""
+
+    exit_code: ClassVar[int] = 4
 
 
 class MissingExtraError(ExportError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clickclean_export.errors import GateRefused
-from clickclean_export.hops import ENGINE, INT8, ONNX, SERVED, TORCH, HopResult
+from clickclean_export.hops import ENGINE, INT8, ONNX, PLAN_INT8, SERVED, TORCH, HopResult
 from clickclean_export.recipe import GatesSection
 from clickclean_export.statistics import lower_bound, trials_needed
 
@@ -112,7 +112,7 @@ def judge(result: HopResult, rules: GatesSection) -> GatedHop:
             _tolerance(f"tolerance of '{name}'", errors.max_rel, rules.float_tolerance)
             for name, errors in result.errors.items()
         ]
-    if result.hop in {INT8, ENGINE, SERVED}:
+    if result.hop in {INT8, ENGINE, SERVED, PLAN_INT8}:
         gates.append(_paired(result, rules.int8_accuracy_ratio_min))
     return GatedHop(result, tuple(gates))
 

@@ -15,6 +15,7 @@ from clickclean_export.runners import Runner
 from clickclean_export.statistics import PairedTest
 
 TORCH, ONNX, INT8, ENGINE, SERVED = "torch", "onnx", "int8 onnx", "cpu engine", "served"
+PLAN_INT8, PLAN_FP16, PLAN_FP32 = "int8 plan", "fp16 plan", "fp32 plan"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from clickclean_export.engine.proof import EngineCheck
 from clickclean_export.errors import IntegrityError
 from clickclean_export.gates import GatedHop
 from clickclean_export.quantize import Quantized
@@ -17,6 +18,8 @@ from clickclean_export.recipe import Recipe
 FORMAT: Literal[1] = 1
 MANIFEST, MODEL, FLOAT_MODEL = "manifest.json", "model.onnx", "fp32.onnx"
 GOLDEN, MISREAD = "golden.npz", "misread.npz"
+ENGINES = "engines"
+"""Folder of plans, the one thing that is added to a version after it was published."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Manifest:
         speed: INT8 against float, by batch size.
         tools: Versions of the libraries that took part.
         machine: Where it was published: CPU model, cores, operating system.
+        engine_check: What TensorRT-RTX made of the INT8 file; None where it was not installed.
     """
 
     model: str
@@ -87,6 +91,7 @@ class Manifest:
     speed: tuple[Speed, ...]
     tools: dict[str, str]
     machine: dict[str, str]
+    engine_check: EngineCheck | None = None
     format: Literal[1] = field(default=FORMAT)
 
     def hop(self, name: str) -> GatedHop | None:
@@ -151,5 +156,5 @@ def verify_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
         if file_record(path) != record:
             raise IntegrityError(path, "is not what was published: its SHA-256 differs")
     for path in directory.iterdir():
-        if path.name not in files and path.name != MANIFEST:
+        if path.name not in files and path.name not in {MANIFEST, ENGINES}:
             raise IntegrityError(path, "was not published with this version")

@@ -1,6 +1,7 @@
 """The main job: a recipe becomes an immutable, proven version, or nothing at all.
 
-checkpoint -> fp32.onnx -> INT8 model.onnx -> CPU engine -> live server, gated after every arrow.
+checkpoint -> fp32.onnx -> INT8 model.onnx -> CPU engine -> live server, gated after every arrow;
+the INT8 file must also parse and compile under TensorRT-RTX.
 Everything happens in a staging folder; the version appears by one rename at the very end.
 """
 
@@ -9,7 +10,6 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from clickclean_export.dataset import (
     LabelledDataset,
@@ -17,6 +17,9 @@ from clickclean_export.dataset import (
     load_evaluation,
     refuse_overlap,
 )
+from clickclean_export.disk import replace_text
+from clickclean_export.engine.check import available, check_recipe
+from clickclean_export.engine.proof import EngineCheck
 from clickclean_export.errors import RepositoryError
 from clickclean_export.gates import GatedHop, enforce, judge
 from clickclean_export.hops import (
@@ -38,10 +41,11 @@ from clickclean_export.manifest import (
     write_manifest,
 )
 from clickclean_export.onnx_from_torch import export_onnx
+from clickclean_export.progress import Progress, Silence
 from clickclean_export.provenance import machine, tool_versions
 from clickclean_export.quantize import quantize_onnx
 from clickclean_export.recipe import Recipe, load_recipe
-from clickclean_export.repository import Repository, replace_text
+from clickclean_export.repository import CPU_CONFIG, Repository
 from clickclean_export.runners import (
     OnnxRuntimeRunner,
     OpenVinoRunner,
@@ -52,32 +56,10 @@ from clickclean_export.runners import (
 from clickclean_export.samples import one_row_and_full, write_golden, write_misread
 from clickclean_export.speed import compare_speed
 from clickclean_export.torch_model import load_module
-from clickclean_export.triton_config import config_texts
+from clickclean_export.triton_config import TritonConfig
 
 Serve = Callable[[Path, str], AbstractContextManager[str]]
 """Start a real server on a repository for one model; yields its gRPC endpoint "host:port"."""
-
-
-class Progress(Protocol):
-    """Told what is going on; publishing takes seconds to minutes."""
-
-    def begin(self, step: str) -> None:
-        """Announce a step."""
-        ...
-
-    def end(self, outcome: str) -> None:
-        """Say how the announced step ended."""
-        ...
-
-
-class Silence:
-    """Progress that nobody watches."""
-
-    def begin(self, step: str) -> None:
-        """Ignore."""
-
-    def end(self, outcome: str) -> None:
-        """Ignore."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +92,7 @@ def publish(
         RecipeError, CheckpointError, DataError: the input cannot be used (exit 2).
         ConversionError: a conversion failed (exit 1).
         GateRefused: a gate refused; nothing was published (exit 3).
+        EngineRefused: TensorRT does not take the INT8 file; nothing was published (exit 3).
         RepositoryError: the repository cannot be written (exit 1).
     """
     recipe = load_recipe(recipe_path)
@@ -161,6 +144,7 @@ class _Publication:
         self._progress.end(f"{_mib(int8_onnx)}, method '{quantized.method}'")
         self._gate(INT8, OnnxRuntimeRunner(int8_onnx), evaluation)
 
+        engine_check = self._check_engine(int8_onnx)
         engine = OpenVinoRunner(int8_onnx, threads=recipe.serving.threads)
         answers = self._gate(ENGINE, engine, evaluation)
         write_golden(files, recipe, evaluation, answers, self._hops[-1].result)
@@ -194,8 +178,22 @@ class _Publication:
             speed=speed,
             tools=tool_versions(),
             machine=machine(),
+            engine_check=engine_check,
         )
         return self._add(manifest)
+
+    def _check_engine(self, int8_onnx: Path) -> EngineCheck | None:
+        """Have TensorRT-RTX parse and compile the file, where it is installed."""
+        self._progress.begin("gate: TensorRT compile")
+        if not available():
+            self._progress.end("not run: pip install 'clickclean[engine]'")
+            return None
+        checked = check_recipe(self._recipe, int8_onnx, self._progress.update)
+        self._progress.end(
+            f"pass: {checked.layers} layers, plan {checked.plan_bytes / 2**20:.2f} MiB"
+            " (no GPU asked)"
+        )
+        return checked
 
     def _gate(self, hop: str, runner: Runner, evaluation: LabelledDataset) -> Answers:
         self._progress.begin(f"gate: {hop}")
@@ -219,8 +217,8 @@ class _Publication:
         folder = root / model
         (folder / "configs").mkdir(parents=True)
         (folder / str(number)).symlink_to(self._version_dir, target_is_directory=True)
-        for path, text in config_texts(self._recipe, number).items():
-            replace_text(folder / path, text)
+        config = TritonConfig.from_recipe(self._recipe, "cpu", (number,))
+        replace_text(folder / CPU_CONFIG, config.to_text())
         self._progress.begin("start the real tritonserver")
         with serve(root, model) as endpoint:
             self._progress.end(endpoint)
@@ -260,6 +258,7 @@ def summary(published: Published) -> dict[str, object]:
         "hops_not_run": list(manifest.hops_not_run),
         "speed": [asdict(speed) for speed in manifest.speed],
         "size_ratio": size_ratio(manifest),
+        "engine_check": None if manifest.engine_check is None else asdict(manifest.engine_check),
     }
 
 

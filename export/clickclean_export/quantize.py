@@ -5,26 +5,22 @@ the float model's outputs there. The evaluation data stays unseen until the gate
 are not flattered by the choice.
 """
 
-import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clickclean_export.dataset import Dataset
+from clickclean_export.engine.lint import lint
 from clickclean_export.errors import ConversionError, MissingExtraError
 from clickclean_export.recipe import Recipe
 from clickclean_export.runners import OnnxRuntimeRunner, OpenVinoRunner, Runner
-
-if TYPE_CHECKING:
-    import onnx
+from clickclean_export.worker_process import WorkerDied, run_worker
 
 _STEP = "INT8 quantisation"
 _TIMEOUT_S = 1800.0
@@ -104,10 +100,7 @@ def quantize_onnx(
 
 
 def inspect_qdq(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Verify that a file holds symmetric INT8 Q/DQ; count what computes on it and what does not.
-
-    TensorRT accepts nothing else: zero points of 0 and int8 (TensorRT developer guide, "Explicit
-    quantization").
+    """Verify that TensorRT takes a file's Q/DQ; count what computes on it and what does not.
 
     Returns:
         Number of quantised operators by type, and the names of those left in float.
@@ -117,15 +110,11 @@ def inspect_qdq(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     """
     import onnx
 
+    findings = [finding for finding in lint(path) if finding.code not in _NOT_QUANTISATION]
+    if findings:
+        raise ConversionError(_STEP, findings[0].sentence, hint=findings[0].remedy)
     graph = onnx.load(path).graph
-    constants = {t.name: t for t in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
     producer = {name: node for node in graph.node for name in node.output}
-    for node in graph.node:
-        if node.op_type in _QDQ:
-            _check_symmetric(node, constants)
     counts: Counter[str] = Counter()
     left: list[str] = []
     for node in graph.node:
@@ -145,21 +134,9 @@ def inspect_qdq(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     return dict(sorted(counts.items())), tuple(left)
 
 
-_QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+# What TensorRT refuses for other reasons is said by the engine check, where it is installed.
+_NOT_QUANTISATION = frozenset({"input-without-shape", "unsupported-type"})
 _COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})
-
-
-def _check_symmetric(node: "onnx.NodeProto", constants: dict[str, "onnx.TensorProto"]) -> None:
-    import onnx
-
-    zero = constants.get(node.input[2]) if len(node.input) > 2 else None  # noqa: PLR2004
-    if zero is None:
-        raise ConversionError(_STEP, f"{node.op_type} '{node.name}' has no constant zero point")
-    values = onnx.numpy_helper.to_array(zero)
-    if values.dtype != np.int8 or values.any():
-        raise ConversionError(
-            _STEP, f"{node.op_type} '{node.name}' is not symmetric INT8 ({values.dtype})"
-        )
 
 
 def _measure(method: str, wanted: NDArray[Any], got: NDArray[Any], path: Path) -> Candidate:
@@ -191,8 +168,6 @@ def _flat(data: Dataset) -> dict[str, Any]:
 
 
 def _run_worker(source: Path, feeds: Path, method: str, target: Path, work: Path) -> None:
-    """Run ModelOpt in a process of its own: it rewrites its input and patches ONNX Runtime."""
-    log = work / f"modelopt-{method}.log"
     job = {
         "source": str(source),
         "feeds": str(feeds),
@@ -200,27 +175,10 @@ def _run_worker(source: Path, feeds: Path, method: str, target: Path, work: Path
         "target": str(target),
         "work": str(work),
     }
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "clickclean_export.quantize_worker", json.dumps(job)],
-            # Never written to: its end tells the worker that we are gone, however we went.
-            stdin=subprocess.PIPE,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            code = process.wait(_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise ConversionError(_STEP, f"no result within {_TIMEOUT_S:.0f} s") from None
-        finally:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
-    if code == 0 and target.is_file():
-        return
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    last = lines[-1] if lines else f"exit code {code}"
-    if "ModuleNotFoundError" in last:
-        raise MissingExtraError(last.rsplit("'", 2)[-2])
-    raise ConversionError(f"{_STEP} (method '{method}')", last[:300])
+    log = work / f"modelopt-{method}.log"
+    try:
+        run_worker("clickclean_export.quantize_worker", job, log=log, timeout_s=_TIMEOUT_S)
+    except WorkerDied as death:
+        if "ModuleNotFoundError" in death.last_line:
+            raise MissingExtraError(death.last_line.rsplit("'", 2)[-2]) from None
+        raise ConversionError(f"{_STEP} (method '{method}')", death.last_line[:300]) from None

@@ -137,6 +137,21 @@ class ServingSection(_Section):
     warmup: bool = True
 
 
+class EngineSection(_Section):
+    """How TensorRT builds plans; ``engine.options.BuildOptions`` says what each choice costs.
+
+    Each of ``profiles`` narrows axes by name, the batch included; an axis that it leaves out keeps
+    its whole range. Without any, there is one profile of the whole ranges.
+    """
+
+    optimization_level: Annotated[int, Field(ge=0, le=5)] = 3
+    workspace_mib: Annotated[int, Field(ge=0)] = 0
+    version_compatible: bool = False
+    hardware_compatibility: Literal["none", "same_compute_capability", "ampere_plus"] = "none"
+    cuda_graphs: bool = True
+    profiles: tuple[dict[str, AxisRange], ...] = ()
+
+
 class TargetSection(_Section):
     """The service-level objective that a load test judges."""
 
@@ -156,6 +171,7 @@ class Recipe(_Section):
     quantize: QuantizeSection = QuantizeSection()
     gates: GatesSection = GatesSection()
     serving: ServingSection = ServingSection()
+    engine: EngineSection = EngineSection()
     target: TargetSection = TargetSection()
     path: Path = Field(exclude=True)
 
@@ -199,7 +215,26 @@ class Recipe(_Section):
             raise ValueError(f"data.prediction '{self.prediction}' is not an output")
         if not known[self.prediction].dtype.startswith("float"):
             raise ValueError(f"data.prediction '{self.prediction}' must be a float output")
+        self._check_profiles(named)
         return self
+
+    def _check_profiles(self, axes: set[str]) -> None:
+        for number, profile in enumerate(self.engine.profiles):
+            for axis, given in profile.items():
+                place = f"engine.profiles[{number}].{axis}"
+                if axis not in axes:
+                    known = ", ".join(sorted(axes))
+                    raise ValueError(f"{place} is no free axis of an input; there are: {known}")
+                whole = self.axis_range(axis)
+                if given.min < whole.min or given.max > whole.max:
+                    raise ValueError(
+                        f"{place} leaves the range of the axis, {whole.min} to {whole.max}"
+                    )
+        batches = [p[BATCH].max for p in self.engine.profiles if BATCH in p]
+        if batches and len(batches) == len(self.engine.profiles):
+            top = self.serving.max_batch
+            if max(batches) < top:
+                raise ValueError(f"no engine profile reaches serving.max_batch, {top}")
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickclean_export import report_plots
+from clickclean_export.disk import replace_text
+from clickclean_export.engine.proof import PROVES, PROVES_NOT
+from clickclean_export.engine.record import read_records
 from clickclean_export.errors import ExportError
 from clickclean_export.manifest import MISREAD, Manifest, read_manifest
 from clickclean_export.publish import size_ratio
-from clickclean_export.repository import Repository, replace_text
+from clickclean_export.repository import Repository
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def write_report(
         loader=PackageLoader("clickclean_export", "."), autoescape=True, undefined=StrictUndefined
     )
     figures = key_figures(manifest, load)
+    records = read_records(directory)
     page = environment.get_template("report.html.j2").render(
         manifest=manifest,
         figures=figures,
@@ -83,6 +87,10 @@ def write_report(
             if load is not None and load.latencies_ms.size
             else ""
         ),
+        proves=PROVES,
+        proves_not=PROVES_NOT,
+        records=records,
+        plan_plot=report_plots.plan_speed(records) if records else "",
         misread=_misread(directory),
         wrong=manifest.hops[-1].result.samples - manifest.hops[-1].result.right,
         manifest_json=(directory / "manifest.json").read_text(),
@@ -109,6 +117,13 @@ def key_figures(manifest: Manifest, load: LoadTest | None) -> list[tuple[str, st
         (f"speed on this CPU, INT8 : float, batch {speed.batch}", f"{speed.ratio:.2f} x")
         for speed in manifest.speed
     ]
+    checked = manifest.engine_check
+    figures.append(
+        (
+            "TensorRT compile check, without a GPU",
+            "not run" if checked is None else f"pass, {checked.seconds:.1f} s",
+        )
+    )
     if load is not None:
         figures += [
             (f"mean latency at {load.rate:g} requests/s", f"{load.mean_ms:.2f} ms"),

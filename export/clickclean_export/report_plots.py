@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickclean_export.engine.record import EngineRecord
 from clickclean_export.gates import GatedHop
 
 if TYPE_CHECKING:
@@ -89,6 +90,36 @@ def latency_distribution(latencies_ms: NDArray[np.float64], mean_target_ms: floa
         )
     axes.set_xlabel("latency from the intended start, ms (logarithmic)")
     axes.set_ylabel("requests")
+    return _svg(figure)
+
+
+def plan_speed(records: Sequence[EngineRecord]) -> str:
+    """Draw the median latency of INT8, FP16 and FP32 plans, batch by batch and GPU by GPU."""
+    bars = [
+        (f"{record.gpu.name}, batch {speed.batch}", speed)
+        for record in records
+        for speed in record.speed
+    ]
+    figure, axes = _figure(7.2, 0.75 * len(bars) + 0.9)
+    for position, (_, speed) in enumerate(reversed(bars)):
+        forms = (("INT8", speed.int8_ms, GOOD), ("FP16", speed.fp16_ms, BLUE))
+        for place, (name, ms, colour) in enumerate((*forms, ("FP32", speed.fp32_ms, INK))):
+            if ms is None:
+                continue
+            height = position + 0.26 * (1 - place)
+            axes.barh(height, ms, height=0.22, color=colour)
+            axes.annotate(
+                f"{name} {ms:.3f}",
+                (ms, height),
+                textcoords="offset points",
+                xytext=(4, 0),
+                va="center",
+                fontsize=8,
+                color=INK,
+            )
+    axes.set_yticks(range(len(bars)), [name for name, _ in reversed(bars)])
+    axes.margins(x=0.18)
+    axes.set_xlabel("median of a call through the plan, ms, copies to and from the GPU included")
     return _svg(figure)
 
 

@@ -1,6 +1,7 @@
 """INT8 against float in the CPU engine, in turn, so that a drifting machine cancels out."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -24,20 +25,29 @@ def compare_speed(float_model: Path, int8_model: Path, feed: Feed, *, threads: i
         threads: CPU threads for each.
     """
     runners = [OpenVinoRunner(path, threads=threads) for path in (float_model, int8_model)]
-    calls = [_calls_per_round(runner, feed) for runner in runners]
-    rounds = [
-        [
-            _seconds(runner, feed, count) / count
-            for runner, count in zip(runners, calls, strict=True)
-        ]
-        for _ in range(_ROUNDS)
-    ]
+    rounds = time_in_turn(runners, feed)
     return Speed(
         batch=len(next(iter(feed.values()))),
         float_ms=median(pair[0] for pair in rounds) * 1e3,
         int8_ms=median(pair[1] for pair in rounds) * 1e3,
         ratio=float(np.median([pair[0] / pair[1] for pair in rounds])),
     )
+
+
+def time_in_turn(runners: Sequence[Runner], feed: Feed) -> list[list[float]]:
+    """Time one batch through several forms of a model, one after the other, round by round.
+
+    Returns:
+        For every round the seconds of a call, in the order of ``runners``.
+    """
+    calls = [_calls_per_round(runner, feed) for runner in runners]
+    return [
+        [
+            _seconds(runner, feed, count) / count
+            for runner, count in zip(runners, calls, strict=True)
+        ]
+        for _ in range(_ROUNDS)
+    ]
 
 
 def _calls_per_round(runner: Runner, feed: Feed) -> int:

@@ -5,7 +5,6 @@ Fields are those of model_config.proto
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
@@ -20,9 +19,10 @@ from clickclean_client.protocol import (
 from clickclean_export.errors import ConversionError
 from clickclean_export.manifest import MODEL
 from clickclean_export.recipe import Recipe, Tensor
-from clickclean_export.repository import CPU_CONFIG, GPU_CONFIG
 
 Fleet = Literal["gpu", "cpu"]
+DEFAULT_PLAN = "model.plan"
+"""What Triton looks for when the config names no plan for a GPU."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,12 @@ class TritonConfig:
         instances: Copies of the model that compute side by side.
         threads: CPU threads per instance (cpu fleet).
         warmup: Whether a load proves the model with one row and with a full batch.
-        plans: By compute capability such as "8.9", the file name of the plan (gpu fleet).
+        plans: By compute capability such as "8.9", the plan as a path in the version's folder (gpu
+            fleet).
+        default_plan: The same for every other compute capability (gpu fleet).
+        profiles: Indices of the optimization profiles that an instance uses (gpu fleet).
+        cuda_graph_batches: Batches that a CUDA graph is captured for, ascending; a smaller batch
+            runs in the next larger graph. Empty: no graphs (always, on the cpu fleet).
     """
 
     model: str
@@ -68,6 +73,9 @@ class TritonConfig:
     threads: int
     warmup: bool
     plans: dict[str, str] = field(default_factory=dict)
+    default_plan: str = DEFAULT_PLAN
+    profiles: tuple[int, ...] = (0,)
+    cuda_graph_batches: tuple[int, ...] = ()
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, fleet: Fleet, versions: tuple[int, ...]) -> Self:
@@ -97,6 +105,8 @@ class TritonConfig:
             instances=serving.instances,
             threads=serving.threads if fleet == "cpu" else 0,
             warmup=serving.warmup,
+            profiles=tuple(range(max(len(recipe.engine.profiles), 1))) if fleet == "gpu" else (0,),
+            cuda_graph_batches=_graph_batches(recipe) if fleet == "gpu" else (),
         )
 
     def to_text(self) -> str:
@@ -115,8 +125,9 @@ class TritonConfig:
         config = model_config_pb2.ModelConfig(name=self.model, max_batch_size=self.max_batch)
         if self.fleet == "gpu":
             config.platform = "tensorrt_plan"
-            config.default_model_filename = "model.plan"
+            config.default_model_filename = self.default_plan
             config.cc_model_filenames.update(self.plans)
+            self._add_graphs(config)
             kind = model_config_pb2.ModelInstanceGroup.KIND_GPU
         else:
             config.backend = "openvino"
@@ -136,7 +147,9 @@ class TritonConfig:
             config.output.add(
                 name=tensor.name, data_type=config_dtype(tensor.dtype), dims=tensor.dims
             )
-        config.instance_group.add(count=self.instances, kind=kind)
+        group = config.instance_group.add(count=self.instances, kind=kind)
+        if self.fleet == "gpu":
+            group.profile.extend(map(str, self.profiles))
         config.version_policy.specific.versions.extend(self.versions)
         batching = config.dynamic_batching
         batching.max_queue_delay_microseconds = self.queue_delay_us
@@ -150,6 +163,25 @@ class TritonConfig:
             for name, rows in _warmups(self.max_batch):
                 self._add_warmup(config, name, rows)
         return config
+
+    def _add_graphs(self, config: "model_config_pb2.ModelConfig") -> None:
+        """Capture graphs so that every batch from 1 to the largest runs in one.
+
+        Left to itself, Triton captures batch 1, the preferred sizes and the largest, and everything
+        between runs without a graph. A lower bound lets a batch run in the next larger graph, but
+        only where the graph names the inputs' shapes too: without them the bound is compared with
+        the full batch and never holds (tensorrt_backend, src/instance_state.cc,
+        "InitializeGraphSpecs", "SetCudaGraphShape").
+        """
+        smaller = 0
+        for batch in self.cuda_graph_batches:
+            config.optimization.cuda.graphs = True
+            spec = config.optimization.cuda.graph_spec.add(batch_size=batch)
+            spec.graph_lower_bound.batch_size = smaller + 1
+            for tensor in self.inputs:
+                spec.input[tensor.name].dim.extend(tensor.dims)
+                spec.graph_lower_bound.input[tensor.name].dim.extend(tensor.dims)
+            smaller = batch
 
     def _add_warmup(self, config: "model_config_pb2.ModelConfig", name: str, rows: int) -> None:
         sample = config.model_warmup.add(name=name, batch_size=rows)
@@ -190,19 +222,24 @@ class TritonConfig:
             threads=int(threads),
             warmup=bool(config.model_warmup),
             plans=dict(config.cc_model_filenames),
+            default_plan=config.default_model_filename if fleet == "gpu" else DEFAULT_PLAN,
+            profiles=tuple(int(index) for index in config.instance_group[0].profile) or (0,),
+            cuda_graph_batches=tuple(
+                spec.batch_size for spec in config.optimization.cuda.graph_spec
+            ),
         )
 
 
-def config_texts(recipe: Recipe, promoted: int) -> dict[Path, str]:
-    """Return both fleets' configs for one promoted version, by path in the model's folder.
+def _graph_batches(recipe: Recipe) -> tuple[int, ...]:
+    """Return powers of two up to the largest batch: padding less than doubles the work.
 
-    The GPU fleet's comes first, and is to be written first: the CPU config says what is promoted,
-    so a machine that stops in between still tells the old truth, and promoting again repairs both.
+    A graph is captured for fixed shapes, so a model with another free axis gets none.
     """
-    return {
-        GPU_CONFIG: TritonConfig.from_recipe(recipe, "gpu", (promoted,)).to_text(),
-        CPU_CONFIG: TritonConfig.from_recipe(recipe, "cpu", (promoted,)).to_text(),
-    }
+    fixed = all(isinstance(axis, int) for tensor in recipe.inputs for axis in tensor.axes[1:])
+    top = recipe.serving.max_batch
+    if not (recipe.engine.cuda_graphs and fixed):
+        return ()
+    return (*(2**power for power in range((top - 1).bit_length())), top)
 
 
 def _warmups(max_batch: int) -> list[tuple[str, int]]:

@@ -98,9 +98,9 @@ def test_symmetric_int8_is_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("zero", "with_zero", "sentence"),
     [
-        (np.array(3, np.int8), True, r"'q' is not symmetric INT8 \(int8\)"),
-        (np.array(0, np.uint8), True, r"'q' is not symmetric INT8 \(uint8\)"),
-        (np.array(0, np.int8), False, "'q' has no constant zero point"),
+        (np.array(3, np.int8), True, "q: its zero point is 3"),
+        (np.array(0, np.uint8), True, "q: its zero point is a uint8 0"),
+        (np.array(0, np.int8), False, "q: .*has no zero point"),
     ],
 )
 def test_what_tensorrt_would_refuse_is_refused(

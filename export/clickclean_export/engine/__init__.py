@@ -1,0 +1,1 @@
+"""From the INT8 ONNX of a version to TensorRT plans: checked anywhere, built where they run."""

@@ -1,0 +1,178 @@
+"""What a builder said, judged: findings that refuse, and warnings that are worth keeping.
+
+The bindings report much misuse in their log alone and go on: an unsigned Q/DQ is compiled as
+another model, an unsupported option is dropped. So the log is read, and a warning that means
+"ignored" counts as an error.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clickclean_export.engine.findings import Finding
+
+# No driver here: said by every failing call of TensorRT-RTX on a machine without a GPU.
+_NO_DRIVER = re.compile(r"\[checkMacros\.cpp::catchCudaError::\d+\].*?\(cudaError 35: [^)]*\)\)")
+# The builder did something else than what it was asked.
+_IGNORED = re.compile(
+    r"\b(ignor(ed|ing|es)|unsupported|no effect|defaulting to|will use \w+ instead|overrid)", re.I
+)
+# What contains such a word and is harmless.
+_HARMLESS = re.compile(r"lazy loading", re.I)
+# What the parser repeats of an error that it also returns.
+_ECHO = re.compile(r"^(ModelImporter\.cpp|\(deserializeOnnxModel\)|WeightsContext\.cpp)")
+_WORDS_MAX = 300
+
+
+@dataclass(frozen=True)
+class _Known:
+    pattern: re.Pattern[str]
+    code: str
+    problem: str
+    remedy: str
+
+
+_SYMMETRIC = "quantise with symmetric INT8 Q/DQ (zero point 0, int8), as clickclean publish does it"
+_REWRITE = "replace the operator in the module, or leave it out of the exported part"
+_KNOWN = (
+    _Known(
+        re.compile(r"shiftIsAllZeros"),
+        "asymmetric-qdq",
+        "its zero point is not 0",
+        _SYMMETRIC,
+    ),
+    _Known(
+        re.compile(r"input has type Int32 but must have type FP8"),
+        "int32-bias",
+        "it dequantises INT32; TensorRT keeps biases in float",
+        "leave the bias in float32 (ModelOpt does; ONNX Runtime's quantiser does not)",
+    ),
+    _Known(
+        re.compile(r"UINT8 zero_point|will use INT8 instead"),
+        "unsigned-qdq",
+        "its zero point is unsigned; the builder would take it for INT8, another model",
+        _SYMMETRIC,
+    ),
+    _Known(
+        re.compile(r"Plugin not found"),
+        "unknown-operator",
+        "TensorRT has no such operator, and no plugin of that name is loaded",
+        _REWRITE,
+    ),
+    _Known(
+        re.compile(r"must have same input types|same type"),
+        "mixed-types",
+        "its inputs have different types, and a strongly typed network casts nothing by itself",
+        "add a Cast before it, or keep the float16 parts together (ModelOpt AutoCast does)",
+    ),
+    _Known(
+        re.compile(r"no optimization profile has been defined"),
+        "no-profile",
+        "an axis is free and no profile says its sizes",
+        "give every free axis a range: [axes.NAME] in the recipe, --axis NAME=MIN:OPT:MAX here",
+    ),
+    _Known(
+        re.compile(r"no tactics to implement the operation within workspace limit|OutOfMemory"),
+        "workspace-too-small",
+        "the memory that the builder may use leaves no way to compute it",
+        "raise engine.workspace_mib in the recipe, or make serving.max_batch smaller",
+    ),
+    _Known(
+        re.compile(r"libnvinfer_lean"),
+        "no-lean-runtime",
+        "a version-compatible plan contains the lean runtime, and its library is not here",
+        "install TensorRT's lean runtime, or set engine.version_compatible = false",
+    ),
+)
+_UNSUPPORTED = {
+    "UNSUPPORTED_NODE",
+    "UNSUPPORTED_NODE_ATTR",
+    "UNSUPPORTED_NODE_DATATYPE",
+    "UNSUPPORTED_NODE_DYNAMIC",
+    "UNSUPPORTED_NODE_INPUT",
+    "UNSUPPORTED_NODE_SHAPE",
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a builder's words come to.
+
+    Attributes:
+        findings: Why there is no plan, or why it must not be used; empty when it may.
+        warnings: What else was said, each once.
+    """
+
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+
+
+def judge_build(outcome: Mapping[str, Any]) -> Judgement:
+    """Judge the outcome of ``worker.probe_or_compile``."""
+    findings = [_parser_finding(error) for error in outcome["errors"]]
+    warnings: list[str] = []
+    for severity, text in _lines(outcome["log"]):
+        if severity != "WARNING":
+            # Errors of the parser come twice: as values with a node, and here.
+            if not outcome["errors"]:
+                findings.append(_log_finding(text))
+        elif _IGNORED.search(text) and not _HARMLESS.search(text):
+            findings.append(_log_finding(text))
+        else:
+            warnings.append(text)
+    if not outcome["complete"] and not findings:
+        findings.append(
+            Finding(
+                "no-plan",
+                "",
+                f"the builder gave up at step '{outcome['stage']}' without a word",
+                "run trtexec --onnx=FILE --verbose and read its log",
+            )
+        )
+    return Judgement(tuple(_unique(findings)), tuple(dict.fromkeys(warnings)))
+
+
+def _parser_finding(error: Mapping[str, str]) -> Finding:
+    text = _clean(error["text"])
+    where = error["node"] or (f"operator {error['operator']}" if error["operator"] else "")
+    for known in _KNOWN:
+        if known.pattern.search(text):
+            return Finding(known.code, where, known.problem, known.remedy)
+    operator = error["operator"]
+    if error["code"] in _UNSUPPORTED and operator:
+        return Finding(
+            "unsupported-operator", where, f"TensorRT does not support {operator} here", _REWRITE
+        )
+    return Finding("parser-error", where, f"the parser says: {text}", "mend the ONNX file there")
+
+
+def _log_finding(text: str) -> Finding:
+    for known in _KNOWN:
+        if known.pattern.search(text):
+            return Finding(known.code, "", known.problem, known.remedy)
+    return Finding(
+        "builder-error",
+        "",
+        f"the builder says: {text}",
+        "look it up with clickclean engine explain, or in TensorRT's documentation",
+    )
+
+
+def _lines(log: Sequence[Sequence[str]]) -> Iterator[tuple[str, str]]:
+    for severity, text in log:
+        cleaned = _clean(text)
+        if cleaned and not _ECHO.search(cleaned):
+            yield severity, cleaned
+
+
+def _clean(text: str) -> str:
+    return " ".join(_NO_DRIVER.sub("", text).split())[:_WORDS_MAX]
+
+
+def _unique(findings: Iterable[Finding]) -> Iterator[Finding]:
+    seen = set()
+    for finding in findings:
+        if (finding.code, finding.where, finding.problem) not in seen:
+            seen.add((finding.code, finding.where, finding.problem))
+            yield finding

@@ -1,0 +1,101 @@
+"""Ask a plan on the GPU of this machine, through Polygraphy. Never run without a GPU."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from clickclean_export.dataset import Feed
+from clickclean_export.engine.library import load
+from clickclean_export.engine.options import Profile
+from clickclean_export.errors import ConversionError, IncompatibleError, MissingExtraError
+from clickclean_export.runners import Outputs, Runner
+
+
+@contextmanager
+def open_plan(path: Path, profiles: Sequence[Profile]) -> Iterator[Runner]:
+    """Load a plan of TensorRT and yield a runner for it.
+
+    Args:
+        path: Built by TensorRT (not TensorRT-RTX) for the GPU of this machine.
+        profiles: Those that it was built with, in order.
+
+    Raises:
+        MissingExtraError: Polygraphy is not installed (exit 4).
+        IncompatibleError: the plan does not load here (exit 4).
+    """
+    # Polygraphy chooses its library when it is imported.
+    os.environ.pop("POLYGRAPHY_USE_TENSORRT_RTX", None)
+    try:
+        load("tensorrt")
+    except ImportError as error:
+        raise IncompatibleError(
+            f"TensorRT cannot be loaded: {error}",
+            hint="run this in the Triton image, which carries TensorRT (docs/gpu.md)",
+        ) from error
+    try:
+        from polygraphy.backend.common import BytesFromPath
+        from polygraphy.backend.trt import EngineFromBytes, TrtRunner
+        from polygraphy.exception import PolygraphyException
+    except ImportError as error:
+        raise MissingExtraError("polygraphy", "engine") from error
+    try:
+        runner = TrtRunner(EngineFromBytes(BytesFromPath(str(path))), optimization_profile=0)
+        runner.activate()
+    except (PolygraphyException, ImportError, RuntimeError) as error:
+        raise IncompatibleError(
+            f"{path.name} does not load here: {' '.join(str(error).split())[:300]}",
+            hint="clickclean engine explain knows the usual causes",
+        ) from error
+    try:
+        yield PlanRunner(runner, profiles)
+    finally:
+        runner.deactivate()
+
+
+class PlanRunner:
+    """A loaded plan; switches to the first profile that takes a feed's shapes."""
+
+    def __init__(self, runner: object, profiles: Sequence[Profile]) -> None:
+        self._runner = runner
+        self._profiles = profiles
+        self._current = 0
+
+    def infer(self, feed: Feed) -> Outputs:
+        """Answer one batch; the arrays are the caller's own.
+
+        Raises:
+            ConversionError: no profile takes the shapes.
+        """
+        wanted = fitting_profile(self._profiles, feed)
+        if wanted != self._current:
+            self._runner.set_profile(wanted)  # type: ignore[attr-defined]  # Polygraphy's
+            self._current = wanted
+        arrays = {name: np.ascontiguousarray(array) for name, array in feed.items()}
+        # Polygraphy's buffers are used again by the next call.
+        answer = self._runner.infer(arrays, copy_outputs_to_host=True)  # type: ignore[attr-defined]
+        return {name: np.array(array) for name, array in answer.items()}
+
+
+def fitting_profile(profiles: Sequence[Profile], feed: Feed) -> int:
+    """Return the index of the first profile whose ranges hold the shapes of a feed.
+
+    Raises:
+        ConversionError: there is none.
+    """
+    for index, profile in enumerate(profiles):
+        if all(
+            len(array.shape) == len(profile[name].min)
+            and all(
+                low <= size <= high
+                for low, size, high in zip(
+                    profile[name].min, array.shape, profile[name].max, strict=True
+                )
+            )
+            for name, array in feed.items()
+        ):
+            return index
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
+    raise ConversionError("asking the plan", f"no optimization profile takes {shapes}")
