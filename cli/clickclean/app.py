@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
+from clickclean.engine_app import app as engine_app
 from clickclean.options import (
     REPOSITORY,
     SERVER,
+    FleetGpuOption,
     JsonOption,
     Model,
     RepositoryOption,
     ServerOption,
+    TensorrtVersionOption,
+    VersionCompatibleOption,
     VersionOption,
 )
 
@@ -30,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(engine_app)
 
 
 @app.command()
@@ -76,17 +81,31 @@ def promote(
     model: Model,
     version: Annotated[int, typer.Argument(help="A published version.")],
     repository: RepositoryOption = REPOSITORY,
+    gpu: FleetGpuOption = None,
+    tensorrt_version: TensorrtVersionOption = None,
+    version_compatible: VersionCompatibleOption = False,
+    without_plans: Annotated[
+        bool,
+        typer.Option(
+            "--without-plans", help="Although a GPU type that has a plan now would have none."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a published version the one that unnamed calls get.
 
-    Its files are compared with the manifest first. A running `clickclean serve` on the same
+    Its files and plans are compared with the manifest first, and with --gpu, whether servers with
+    such GPUs could load it (exit code 4 if not). A running `clickclean serve` on the same
     repository loads it by itself.
     """
     from clickclean.console import print_json, say
+    from clickclean.fleet import targets
     from clickclean_export.promote import promote as promote_version
 
-    promotion = promote_version(repository, model, version)
+    fleet = targets(gpu, tensorrt_version, version_compatible=version_compatible) if gpu else ()
+    promotion = promote_version(
+        repository, model, version, fleet=fleet, without_plans=without_plans
+    )
     if as_json:
         print_json(asdict(promotion))
         return
@@ -99,18 +118,26 @@ def versions(
     repository: RepositoryOption = REPOSITORY,
     as_json: JsonOption = False,
 ) -> None:
-    """List models, their published versions, and which one is promoted."""
+    """List models, their versions, the GPUs each has a plan for, and which one is promoted."""
     from clickclean.console import print_json
+    from clickclean_export.engine.record import planned_capabilities
     from clickclean_export.repository import Repository
 
     found = Repository(repository)
-    rows = [(model, found.versions(model), found.promoted(model)) for model in found.models()]
+    rows = []
+    for model in found.models():
+        numbers = found.versions(model)
+        planned = {n: planned_capabilities(found.version_dir(model, n)) for n in numbers}
+        plans = {number: names for number, names in planned.items() if names}
+        promoted = found.promoted(model)
+        rows.append({"model": model, "versions": numbers, "promoted": promoted, "plans": plans})
+        if not as_json:
+            shown = ", ".join(
+                f"{n} (plans {', '.join(plans[n])})" if n in plans else str(n) for n in numbers
+            )
+            typer.echo(f"{model}  versions {shown}  promoted {promoted or 'none'}")
     if as_json:
-        print_json([dict(zip(("model", "versions", "promoted"), row, strict=True)) for row in rows])
-        return
-    for model, numbers, promoted in rows:
-        shown = ", ".join(map(str, numbers))
-        typer.echo(f"{model}  versions {shown}  promoted {promoted or 'none'}")
+        print_json(rows)
 
 
 @app.command()

@@ -30,19 +30,35 @@ def print_table(rows: list[tuple[str, str]]) -> None:
 
 
 class Steps:
-    """Progress of a publication: a spinner on a terminal, one line per finished step anywhere."""
+    """Progress in steps: a spinner on a terminal, one line per finished step anywhere.
+
+    A step that tells its share shows it, on a terminal at once, elsewhere every 15 seconds.
+    """
+
+    _LINE_EVERY_S = 15.0
 
     def __init__(self) -> None:
         self._step = ""
         self._started = 0.0
+        self._last_line = 0.0
         self._status: Status | None = None
 
     def begin(self, step: str) -> None:
         """Announce a step."""
         self._step, self._started = step, time.monotonic()
+        self._last_line = self._started
         if stderr.is_terminal:
             self._status = stderr.status(f"{step} ...")
             self._status.start()
+
+    def update(self, detail: str, share: float) -> None:
+        """Show how far the step is."""
+        text = f"{self._step}: {share:.0%} {detail}"
+        if self._status is not None:
+            self._status.update(f"{text} ...")
+        elif time.monotonic() - self._last_line >= self._LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            say(text)
 
     def end(self, outcome: str) -> None:
         """Print the finished step with its outcome and time."""

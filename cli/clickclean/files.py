@@ -35,3 +35,24 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     finally:
         if temporary.is_file():
             temporary.unlink()
+
+
+class NotReadError(ClickCleanError):
+    """A file that the user named cannot be read."""
+
+    exit_code = 2
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path} cannot be read ({error.strerror})", hint="give a text file")
+
+
+def read_log(path: Path) -> str:
+    """Return a log's text; bytes that are no text become a mark.
+
+    Raises:
+        NotReadError: there is no such file, or it is a folder, or it is not ours to read (exit 2).
+    """
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise NotReadError(path, error) from error

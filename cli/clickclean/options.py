@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from clickclean_client import ClickCleanError
+
 RepositoryOption = Annotated[
     Path, typer.Option("--repository", "-r", help="The Triton model repository.")
 ]
@@ -18,7 +20,45 @@ VersionOption = Annotated[
     int | None, typer.Option("--version", help="A version number; without it, see above.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Data as JSON on stdout.")]
+FleetGpuOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gpu", help="A GPU type of the fleet, 'NVIDIA L4=8.9' (compute capability); repeatable."
+    ),
+]
+TensorrtVersionOption = Annotated[
+    str | None, typer.Option(help="TensorRT of the GPU servers; in the Triton image $TRT_VERSION.")
+]
+VersionCompatibleOption = Annotated[
+    bool,
+    typer.Option(
+        "--version-compatible",
+        help="The servers run with --backend-config=tensorrt,version-compatible=true.",
+    ),
+]
 Model = Annotated[str, typer.Argument(help="Name of the model.")]
 
 REPOSITORY = Path("model_repository")
 SERVER = "127.0.0.1:8001"
+
+
+class SubjectError(ClickCleanError):
+    """A MODEL[:VERSION] that cannot be read."""
+
+    exit_code = 2
+
+
+def split_version(subject: str) -> tuple[str, int | None]:
+    """Split ``MODEL[:VERSION]``.
+
+    Raises:
+        SubjectError: the version is no number (exit 2).
+    """
+    model, colon, version = subject.partition(":")
+    if not colon:
+        return model, None
+    if not version.isdecimal() or int(version) < 1 or not model:
+        raise SubjectError(
+            f"'{subject}' is no MODEL:VERSION", hint="a version is a number from 1: digits:3"
+        )
+    return model, int(version)

@@ -27,18 +27,27 @@ def command() -> Any:
 
 
 def verbs() -> list[str]:
-    """The names of the verbs in their order."""
-    return list(command().commands)
+    """The verbs in their order, those of a group with the group's name before them."""
+    return [name for name, _ in _verbs(command())]
 
 
 def page() -> str:
     """The text of docs/cli.md."""
     root = command()
     sections = [("clickclean", _help(root, "clickclean"))]
-    for name, verb in root.commands.items():
+    for name, verb in _verbs(root):
         sections.append((f"clickclean {name}", _help(verb, f"clickclean {name}")))
     bodies = [f"## `{title}`\n\n```text\n{text}\n```\n" for title, text in sections]
     return "\n".join([HEAD, *bodies])
+
+
+def _verbs(group: Any) -> list[tuple[str, Any]]:
+    found = []
+    for name, verb in group.commands.items():
+        found.append((name, verb))
+        if hasattr(verb, "commands"):
+            found += [(f"{name} {below}", one) for below, one in _verbs(verb)]
+    return found
 
 
 def _help(verb: Any, name: str) -> str:
