@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[export,engine,server,loadtest,cli,dev]'
 	@touch $(READY)
 
-demo: $(READY) ## checkpoint -> INT8 -> gates -> Triton -> client -> load test -> report
+demo: $(READY) ## checkpoint -> INT8 -> gates -> TensorRT check -> Triton -> load test -> report
 	$(BIN)/python examples/digits/demo.py
 
 test: $(READY) ## all tests: real servers on loopback, no GPU, no Docker

@@ -60,7 +60,7 @@ def served() -> Iterator[str]:
 
 
 def main() -> None:
-    """Train if needed, publish, serve, ask, load, report."""
+    """Train if needed, publish, check for TensorRT, serve, ask, load, report."""
     BUILD.mkdir(parents=True, exist_ok=True)
     result, page = BUILD / "loadtest.json", BUILD / "report.html"
 
@@ -73,7 +73,10 @@ def main() -> None:
     say("2. Publish: ONNX, INT8, gates at every hop, an immutable version")
     run("clickclean", "publish", "examples/digits/recipe.toml", "--promote")
 
-    say("3. Serve it with the real tritonserver, ask it, load it")
+    say("3. Would TensorRT take it? Compiled ahead of time, no GPU needed")
+    run("clickclean", "engine", "check", "digits")
+
+    say("4. Serve it with the real tritonserver, ask it, load it")
     with served() as address:
         golden = newest_golden()
         run("clickclean", "infer", "digits", "-s", address, "-i", str(golden), "--rows", "3")
@@ -83,7 +86,7 @@ def main() -> None:
             *("--result", str(result.relative_to(ROOT))),
         )
 
-    say("4. The release report")
+    say("5. The release report")
     run(
         *("clickclean", "report", "digits", "--loadtest", str(result.relative_to(ROOT))),
         *("--out", str(page.relative_to(ROOT))),
