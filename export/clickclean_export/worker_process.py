@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 Message = dict[str, Any]
 _RESULT = "result"
+_LAST_WORDS_S = 10.0
 
 
 class WorkerDied(Exception):  # noqa: N818 - it is told as the step's own error
@@ -38,7 +40,7 @@ def run_worker(
     *,
     log: Path,
     timeout_s: float,
-    on_message: Callable[[Message], None] = lambda _: None,
+    on_message: Callable[[Message], object] = lambda _: None,
 ) -> Message:
     """Run ``python -m module`` with a job, and return its result.
 
@@ -78,10 +80,12 @@ def run_worker(
                 result = message[_RESULT]
             else:
                 on_message(message)
+        # Its messages have ended; it may still be writing its last words.
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LAST_WORDS_S)
     finally:
         timer.cancel()
-        if result is None:
-            process.kill()
+        process.kill()
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:

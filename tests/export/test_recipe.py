@@ -124,3 +124,30 @@ def test_two_recipes_with_the_same_module_names_do_not_mix(write: Write, tmp_pat
     (other / "model.py").write_text("def build():\n    return 'the other one'\n")
     with pytest.raises(RecipeError, match="returned str"):
         load_module(load_recipe(other / "recipe.toml"))
+
+
+ENGINE = "[engine]\n[[engine.profiles]]\nbatch = {min = 1, opt = 4, max = 8}\n"
+
+
+def test_profiles_of_an_engine_survive_json(write: Write) -> None:
+    second = "[[engine.profiles]]\nbatch = {min = 8, opt = 32, max = 32}\n[serving]"
+    recipe = load_recipe(write({"[serving]": ENGINE + second}))
+    assert [profile["batch"].opt for profile in recipe.engine.profiles] == [4, 32]
+    again = Recipe.model_validate({**recipe.model_dump(mode="json"), "path": recipe.path})
+    assert again == recipe
+
+
+@pytest.mark.parametrize(
+    ("engine", "sentence"),
+    [
+        (ENGINE, "no engine profile reaches serving.max_batch, 32"),
+        (ENGINE.replace("batch", "length"), r"profiles\[0\].length is no free axis .* batch"),
+        (ENGINE.replace("max = 8", "max = 64"), r"leaves the range of the axis, 1 to 32"),
+        ("[engine]\noptimization_level = 6\n", "engine.optimization_level"),
+        ("[engine]\nfp16 = true\n", "unknown key 'engine.fp16'"),
+        ("[engine]\nhardware_compatibility = 'ampere'\n", "engine.hardware_compatibility"),
+    ],
+)
+def test_a_bad_engine_section_is_explained(engine: str, sentence: str, write: Write) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        load_recipe(write({"[serving]": f"{engine}[serving]"}))

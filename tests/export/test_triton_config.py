@@ -1,3 +1,6 @@
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
 from clickclean_client.protocol import model_config_pb2, parse_model_config
@@ -77,3 +80,62 @@ def test_a_text_that_is_no_config_is_refused() -> None:
 
     with pytest.raises(ModelConfigError):
         TritonConfig.from_text("max_batch_size: many", "cpu")
+
+
+def test_cuda_graphs_cover_every_batch() -> None:
+    """Each batch from 1 to the largest lies within the bounds of exactly one graph."""
+    recipe = load_recipe(ROOT / "examples/digits/recipe.toml")
+    config = parse_model_config(TritonConfig.from_recipe(recipe, "gpu", (1,)).to_text())
+    assert config.optimization.cuda.graphs
+    bounds = [
+        (spec.graph_lower_bound.batch_size, spec.batch_size)
+        for spec in config.optimization.cuda.graph_spec
+    ]
+    for batch in range(1, config.max_batch_size + 1):
+        assert len([1 for low, high in bounds if low <= batch <= high]) == 1
+    for spec in config.optimization.cuda.graph_spec:
+        # Without shapes Triton compares the lower bound with the full batch: it never holds.
+        assert list(spec.input["image"].dim) == [1, 8, 8]
+        assert list(spec.graph_lower_bound.input["image"].dim) == [1, 8, 8]
+
+
+@pytest.mark.parametrize("largest", [1, 2, 3, 7, 8, 9, 1024])
+def test_graphs_end_at_the_largest_batch(largest: int, write: Write) -> None:
+    recipe = load_recipe(write({"max_batch = 32": f"max_batch = {largest}"}))
+    batches = TritonConfig.from_recipe(recipe, "gpu", (1,)).cuda_graph_batches
+    assert batches[-1] == largest
+    assert list(batches) == sorted(set(batches))
+    assert all(large <= 2 * small for small, large in pairwise(batches))
+
+
+def test_a_model_with_another_free_axis_gets_no_graphs() -> None:
+    recipe = load_recipe(ROOT / "tests/models/strokes/recipe.toml")
+    text = TritonConfig.from_recipe(recipe, "gpu", (1,)).to_text()
+    assert "graph" not in text
+
+
+def test_graphs_and_profiles_are_the_recipes_choice(write: Write) -> None:
+    engine = (
+        "[engine]\ncuda_graphs = false\n"
+        "[[engine.profiles]]\nbatch = {min = 1, opt = 1, max = 1}\n"
+        "[[engine.profiles]]\nbatch = {min = 2, opt = 32, max = 32}\n[serving]"
+    )
+    config = TritonConfig.from_recipe(load_recipe(write({"[serving]": engine})), "gpu", (1,))
+    assert config.cuda_graph_batches == ()
+    proto = parse_model_config(config.to_text())
+    assert list(proto.instance_group[0].profile) == ["0", "1"]
+    assert not proto.optimization.HasField("cuda")
+    cpu = TritonConfig.from_recipe(load_recipe(write({"[serving]": engine})), "cpu", (1,))
+    assert not parse_model_config(cpu.to_text()).instance_group[0].profile
+
+
+def test_plans_of_several_gpu_types_read_back() -> None:
+    recipe = load_recipe(ROOT / "examples/digits/recipe.toml")
+    plans = {"7.5": "engines/7.5-a/model.7.5.plan", "8.9": "engines/8.9-b/model.8.9.plan"}
+    config = replace(
+        TritonConfig.from_recipe(recipe, "gpu", (2,)), plans=plans, default_plan=plans["8.9"]
+    )
+    assert TritonConfig.from_text(config.to_text(), "gpu") == config
+    proto = parse_model_config(config.to_text())
+    assert dict(proto.cc_model_filenames) == plans
+    assert proto.default_model_filename == plans["8.9"]

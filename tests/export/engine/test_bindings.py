@@ -71,7 +71,7 @@ def tensorrt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     (folder / "libnvonnxparser.so.11").symlink_to(libraries / "libtensorrt_onnxparser_rtx.so.1")
     donor = lief.ELF.parse(str(next(library_folder("msgpack").glob("*.so"))))
     assert donor is not None
-    anywhere = next(s for s in donor.dynamic_symbols if s.name.startswith("PyInit"))
+    anywhere = next(s for s in donor.dynamic_symbols if str(s.name).startswith("PyInit"))
     donor.add_exported_function(anywhere.value, "initLibNvInferPlugins")
     donor.write(str(folder / "libnvinfer_plugin.so.11"))
     return printed_surface("tensorrt_bindings", LD_LIBRARY_PATH=str(folder))

@@ -1,0 +1,49 @@
+"""`publish` has TensorRT-RTX compile the INT8 file, and refuses what TensorRT would not take."""
+
+from pathlib import Path
+
+import pytest
+
+from clickclean_export.engine import check
+from clickclean_export.engine.proof import PROVES_NOT
+from clickclean_export.errors import EngineRefused
+from clickclean_export.publish import publish
+from clickclean_export.report import write_report
+from tests.export.conftest import MODEL_PY, Write
+
+
+def test_a_model_that_tensorrt_cannot_have_is_not_published(write: Write, tmp_path: Path) -> None:
+    """ONNX Runtime and OpenVINO take a Fourier transform; TensorRT has none."""
+    spectrum = "torch.fft.rfft2(image, norm='ortho').real.mean() * 1e-3"
+    model = MODEL_PY.replace("self.conv(image)", f"self.conv(image + {spectrum})")
+    repository = tmp_path / "repository"
+    with pytest.raises(EngineRefused, match="DFT") as caught:
+        publish(write(model=model), repository, serve=None)
+    assert caught.value.exit_code == 3
+    assert caught.value.findings[0].where
+    assert not (repository / "tiny").exists()
+
+
+def test_without_the_extra_it_is_said_that_nothing_was_checked(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "FLAVOUR", "a_library_that_is_not_installed")
+    repository = tmp_path / "repository"
+    published = publish(write(), repository, serve=None)
+    assert published.manifest.engine_check is None
+    page = tmp_path / "report.html"
+    figures = dict(write_report(repository, "tiny", None, page))
+    assert figures["TensorRT compile check, without a GPU"] == "not run"
+    assert "compile check was not run" in page.read_text()
+
+
+def test_the_report_says_what_the_check_is_worth(write: Write, tmp_path: Path) -> None:
+    repository, page = tmp_path / "repository", tmp_path / "report.html"
+    published = publish(write(), repository, serve=None)
+    checked = published.manifest.engine_check
+    assert checked is not None
+    write_report(repository, "tiny", None, page)
+    text = page.read_text()
+    assert f"TensorRT-RTX {checked.library_version} took the INT8 file" in text
+    assert all(line in text for line in PROVES_NOT)
+    assert "No plan has been built for this version" in text
