@@ -1,6 +1,7 @@
 """`publish` has TensorRT-RTX compile the INT8 file, and refuses what TensorRT would not take."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,3 +48,38 @@ def test_the_report_says_what_the_check_is_worth(write: Write, tmp_path: Path) -
     assert f"TensorRT-RTX {checked.library_version} took the INT8 file" in text
     assert all(line in text for line in PROVES_NOT)
     assert "No plan has been built for this version" in text
+
+
+TRANSFORMER_PY = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(8, 64)
+        self.block = nn.TransformerEncoderLayer(64, 4, 128, activation="gelu", batch_first=True)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, image):
+        return self.head(self.block(self.embed(image[:, 0])).mean(dim=1))
+
+def build():
+    torch.manual_seed(0)
+    return Net()
+"""
+
+
+def test_a_transformer_block_goes_the_whole_way(write: Write, tmp_path: Path) -> None:
+    """Exported by PyTorch, quantised by ModelOpt, compiled by TensorRT-RTX."""
+    import torch
+
+    recipe = write(model=TRANSFORMER_PY)
+    scope: dict[str, Any] = {}
+    exec(compile(TRANSFORMER_PY, "model.py", "exec"), scope)  # noqa: S102
+    torch.save(scope["build"]().state_dict(), recipe.with_name("tiny.pt"))
+    published = publish(recipe, tmp_path / "repository", serve=None)
+    checked = published.manifest.engine_check
+    assert checked is not None
+    assert checked.warnings == ()
+    assert published.manifest.quantization.quantized_ops["MatMul"] >= 2
