@@ -17,6 +17,20 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
 
+def _gpu_here() -> bool:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False
+    pynvml.nvmlShutdown()
+    return True
+
+
+WITHOUT_GPU = pytest.mark.skipif(_gpu_here(), reason="says what happens without a GPU")
+
+
 def pytest_configure() -> None:
     """Take back SIGINT where the tests were started in the background, which ignores it.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command, PublishedModels
+from tests.conftest import WITHOUT_GPU, Command, PublishedModels
 
 LOG = (
     "E1123 10:00:00.000000 1 logging.cc:40] IRuntime::deserializeCudaEngine: Error Code 6: The"
@@ -14,6 +14,7 @@ LOG = (
 )
 
 
+@WITHOUT_GPU
 def test_building_needs_a_gpu(clickclean: Command, published: PublishedModels) -> None:
     done = clickclean("engine", "build", "digits", "-r", str(published.repository))
     assert done.code == 4
@@ -21,6 +22,7 @@ def test_building_needs_a_gpu(clickclean: Command, published: PublishedModels) -
     assert "hint: plans are built where they run" in done.err
 
 
+@WITHOUT_GPU
 def test_the_preflight_of_this_machine_needs_a_gpu(
     clickclean: Command, published: PublishedModels
 ) -> None:

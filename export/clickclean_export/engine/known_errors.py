@@ -95,7 +95,9 @@ _LOADING = (
     ),
     KnownError(
         "not-a-plan",
-        r"[mM]agicTag\w* == [\w:]+ failed|Magic tag does not match",
+        r"[mM]agicTag\w* == [\w:]+ failed|Magic tag does not match"
+        # As TensorRT-RTX 1.7.1 words a plan that is cut off, and one of a few bytes.
+        r"|plan\.header\.size == blobSize failed|bufferSize >= minBufferSize failed",
         "the file does not begin as this TensorRT's plans do: it is something else (an ONNX file, a"
         " Git LFS pointer, an export with its own header), it is cut off or damaged, or a distant"
         " version of TensorRT wrote it",

@@ -1,5 +1,6 @@
 """Ask a plan on the GPU of this machine, through Polygraphy. Never run without a GPU."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,51 +9,86 @@ from pathlib import Path
 import numpy as np
 
 from clickclean_export.dataset import Feed
+from clickclean_export.engine.compiler import library_name
+from clickclean_export.engine.explain import explain
 from clickclean_export.engine.library import load
-from clickclean_export.engine.options import Profile
+from clickclean_export.engine.options import Flavour, Profile
 from clickclean_export.errors import ConversionError, IncompatibleError, MissingExtraError
 from clickclean_export.runners import Outputs, Runner
 
 
 @contextmanager
-def open_plan(path: Path, profiles: Sequence[Profile]) -> Iterator[Runner]:
-    """Load a plan of TensorRT and yield a runner for it.
+def open_plan(
+    path: Path, profiles: Sequence[Profile], *, flavour: Flavour = "tensorrt"
+) -> Iterator[Runner]:
+    """Load a plan and yield a runner for it.
 
     Args:
-        path: Built by TensorRT (not TensorRT-RTX) for the GPU of this machine.
+        path: Built for the GPU of this machine.
         profiles: Those that it was built with, in order.
+        flavour: The library that built it; the first call of a process settles which one it uses.
 
     Raises:
         MissingExtraError: Polygraphy is not installed (exit 4).
-        IncompatibleError: the plan does not load here (exit 4).
+        IncompatibleError: the library or the plan does not load here (exit 4).
     """
     # Polygraphy chooses its library when it is imported.
-    os.environ.pop("POLYGRAPHY_USE_TENSORRT_RTX", None)
+    os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = str(int(flavour == "tensorrt_rtx"))
     try:
-        load("tensorrt")
+        load(flavour)
     except ImportError as error:
         raise IncompatibleError(
-            f"TensorRT cannot be loaded: {error}",
+            f"{library_name(flavour)} cannot be loaded: {error}",
             hint="run this in the Triton image, which carries TensorRT (docs/gpu.md)",
         ) from error
     try:
         from polygraphy.backend.common import BytesFromPath
         from polygraphy.backend.trt import EngineFromBytes, TrtRunner
         from polygraphy.exception import PolygraphyException
+        from polygraphy.logger import G_LOGGER
     except ImportError as error:
         raise MissingExtraError("polygraphy", "engine") from error
+    # By itself it prints to stdout, where our data go.
+    G_LOGGER.use_python_logging_system = True
+    G_LOGGER.colors = False
+    said = _Said()
+    logging.getLogger("Polygraphy").addHandler(said)
     try:
         runner = TrtRunner(EngineFromBytes(BytesFromPath(str(path))), optimization_profile=0)
         runner.activate()
-    except (PolygraphyException, ImportError, RuntimeError) as error:
-        raise IncompatibleError(
-            f"{path.name} does not load here: {' '.join(str(error).split())[:300]}",
-            hint="clickclean engine explain knows the usual causes",
-        ) from error
+    except (PolygraphyException, ImportError, RuntimeError, OSError) as error:
+        raise _does_not_load(path, [*said.lines, str(error)]) from error
+    finally:
+        logging.getLogger("Polygraphy").removeHandler(said)
     try:
         yield PlanRunner(runner, profiles)
     finally:
         runner.deactivate()
+
+
+class _Said(logging.Handler):
+    """Keeps what TensorRT complains of: its exceptions only refer to the log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line."""
+        self.lines.append(record.getMessage())
+
+
+def _does_not_load(path: Path, lines: Sequence[str]) -> IncompatibleError:
+    """Say why, in the words of ``engine explain`` where it knows the text."""
+    for known in explain("\n".join(lines)):
+        return IncompatibleError(
+            f"{path.name} does not load here: {known.cause}", hint=known.remedy
+        )
+    words = " ".join(" ".join(lines).split())
+    return IncompatibleError(
+        f"{path.name} does not load here: {words[:300]}",
+        hint="look the text up in TensorRT's issue tracker",
+    )
 
 
 class PlanRunner:
