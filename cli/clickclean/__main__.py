@@ -2,9 +2,10 @@
 
 import signal
 import sys
+from types import FrameType
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-TERMINATED = 143  # 128 + SIGTERM
+_SIGNALLED = 128  # an exit code above it is this and a signal's number, as shells report it
+INTERRUPTED = _SIGNALLED + signal.SIGINT
 
 
 def say(problem: str, hint: str) -> None:
@@ -16,6 +17,21 @@ def say(problem: str, hint: str) -> None:
         sys.stderr.write(f"hint: {' '.join(hint.split())}\n")
 
 
+def _leave(number: int, _frame: FrameType | None) -> None:
+    # A closed terminal sends SIGHUP through its shell and itself: the second must not stop the
+    # cleaning up.
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(_SIGNALLED + number)
+
+
+def _leave_on_signals() -> None:
+    """Leave as an exception when CI cancels or the terminal closes, so that every verb cleans up."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # What is ignored from the start, as `nohup` does it, stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
+
+
 def main() -> None:
     """Run the command line and exit."""
     try:
@@ -23,8 +39,7 @@ def main() -> None:
     except ImportError:
         say("the library 'typer' is not installed", "pip install 'clickclean[cli]'")
         sys.exit(4)
-    # CI systems cancel with SIGTERM; leaving as an exception lets every verb clean up.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    _leave_on_signals()
     from clickclean.app import app
     from clickclean_client import ClickCleanError
 

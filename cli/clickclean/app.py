@@ -99,10 +99,10 @@ def promote(
     repository loads it by itself.
     """
     from clickclean.console import print_json, say
-    from clickclean.fleet import targets
+    from clickclean.fleet import named_targets
     from clickclean_export.promote import promote as promote_version
 
-    fleet = targets(gpu, tensorrt_version, version_compatible=version_compatible) if gpu else ()
+    fleet = named_targets(gpu, tensorrt_version, version_compatible=version_compatible)
     promotion = promote_version(
         repository, model, version, fleet=fleet, without_plans=without_plans
     )
@@ -118,26 +118,21 @@ def versions(
     repository: RepositoryOption = REPOSITORY,
     as_json: JsonOption = False,
 ) -> None:
-    """List models, their versions, the GPUs each has a plan for, and which one is promoted."""
+    """List models, their versions, the GPUs each has a plan for, and which one is promoted.
+
+    A plan whose record cannot be read is listed as damaged.
+    """
     from clickclean.console import print_json
-    from clickclean_export.engine.record import planned_capabilities
+    from clickclean.listing import model_row, row_text, warn_of_damage
     from clickclean_export.repository import Repository
 
     found = Repository(repository)
-    rows = []
-    for model in found.models():
-        numbers = found.versions(model)
-        planned = {n: planned_capabilities(found.version_dir(model, n)) for n in numbers}
-        plans = {number: names for number, names in planned.items() if names}
-        promoted = found.promoted(model)
-        rows.append({"model": model, "versions": numbers, "promoted": promoted, "plans": plans})
-        if not as_json:
-            shown = ", ".join(
-                f"{n} (plans {', '.join(plans[n])})" if n in plans else str(n) for n in numbers
-            )
-            typer.echo(f"{model}  versions {shown}  promoted {promoted or 'none'}")
+    rows = [model_row(found, model) for model in found.models()]
     if as_json:
-        print_json(rows)
+        print_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        typer.echo(row_text(row))
 
 
 @app.command()

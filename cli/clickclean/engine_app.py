@@ -55,19 +55,21 @@ def check(
     from clickclean.console import Steps, print_json
     from clickclean.engine_text import check_text, findings_text
     from clickclean_export.engine.check import check_file, check_version
-    from clickclean_export.engine.profiles import AxisError, parse_axis
+    from clickclean_export.engine.profiles import AxisError, parse_axes
     from clickclean_export.errors import EngineRefused
 
     steps = Steps()
     try:
         with steps:
             steps.begin("TensorRT-RTX compile")
-            if subject.endswith(".onnx"):
-                checked = check_file(Path(subject), dict(map(parse_axis, axis or [])), steps.update)
+            if subject.lower().endswith(".onnx"):
+                checked = check_file(Path(subject), parse_axes(axis or ()), steps.update)
                 name = subject
             else:
                 if axis:
-                    raise AxisError(axis[0], "a version has its ranges from its recipe")
+                    raise AxisError(
+                        axis[0], "a version has its ranges from its recipe", hint="leave --axis out"
+                    )
                 model, version = split_version(subject)
                 number, checked = check_version(repository, model, version, steps.update)
                 name = f"{model} version {number}"
@@ -108,18 +110,20 @@ def build(
     """
     from clickclean.console import Steps, print_json
     from clickclean.engine_text import record_text, record_tree
+    from clickclean.files import without_tilde
     from clickclean_export.engine.build import build_engine
     from clickclean_export.engine.device import gpu_at
     from clickclean_export.engine.plan_runner import open_plan
 
     model, version = split_version(subject)
+    kept = without_tilde(cache)
     with Steps() as steps:
         built = build_engine(
             repository,
             model,
             version,
             gpu=gpu_at(device),
-            cache=cache.expanduser(),
+            cache=kept,
             open_plan=open_plan,
             recipe_path=recipe,
             progress=steps,
@@ -144,19 +148,19 @@ def preflight(
     """Say before a GPU server starts whether it can load what is promoted.
 
     Without --gpu and --tensorrt-version, this machine's are meant. A plan that is missing, altered,
-    built for another GPU or TensorRT, or too small for the config gives exit code 4.
+    built for another GPU or TensorRT, or too small for the config gives exit code 4; so does a
+    repository where nothing is promoted.
     """
     from clickclean.console import print_json
     from clickclean.engine_text import mismatches_text
-    from clickclean.fleet import targets
+    from clickclean.fleet import models_to_load, targets
     from clickclean_export.engine.preflight import enforce, examine
-    from clickclean_export.repository import Repository
 
     wanted = targets(gpu, tensorrt_version, version_compatible=version_compatible)
-    found = Repository(repository)
-    names = models or [name for name in found.models() if found.promoted(name) is not None]
     rows = [
-        (name, target, examine(repository, name, target)) for name in names for target in wanted
+        (name, target, examine(repository, name, target))
+        for name in models_to_load(repository, models)
+        for target in wanted
     ]
     if as_json:
         print_json(

@@ -37,6 +37,30 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink()
 
 
+class NoHomeError(ClickCleanError):
+    """A path begins with ``~``, and the home folder is not known."""
+
+    exit_code = 2
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"the home folder of {path} is not known (no HOME, no such user)",
+            hint="name a folder by its whole path",
+        )
+
+
+def without_tilde(path: Path) -> Path:
+    """Return a path with the home folder in the place of ``~`` or ``~user``.
+
+    Raises:
+        NoHomeError: the user has none, as a bare user id in a container (exit 2).
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise NoHomeError(path) from error
+
+
 class NotReadError(ClickCleanError):
     """A file that the user named cannot be read."""
 

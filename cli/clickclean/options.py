@@ -1,5 +1,6 @@
 """Options that several verbs share, so that they are spelled and explained once."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,9 @@ Model = Annotated[str, typer.Argument(help="Name of the model.")]
 REPOSITORY = Path("model_repository")
 SERVER = "127.0.0.1:8001"
 
+_VERSION = re.compile(r"0*[1-9][0-9]{0,18}")  # Triton's are int64
+_SHOWN = 60
+
 
 class SubjectError(ClickCleanError):
     """A MODEL[:VERSION] that cannot be read."""
@@ -57,8 +61,9 @@ def split_version(subject: str) -> tuple[str, int | None]:
     model, colon, version = subject.partition(":")
     if not colon:
         return model, None
-    if not version.isdecimal() or int(version) < 1 or not model:
+    if not _VERSION.fullmatch(version) or not model:
+        shown = subject if len(subject) <= _SHOWN else f"{subject[:_SHOWN]}..."
         raise SubjectError(
-            f"'{subject}' is no MODEL:VERSION", hint="a version is a number from 1: digits:3"
+            f"'{shown}' is no MODEL:VERSION", hint="a version is a number from 1: digits:3"
         )
     return model, int(version)

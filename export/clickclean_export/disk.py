@@ -4,6 +4,7 @@ A staging folder is locked by its owner (flock(2)); the kernel drops the lock wh
 however it dies, and the next one to stage in the same place sweeps what is left.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -123,9 +124,20 @@ def words(error: OSError) -> str:
 
 
 def _lock(path: Path, *, wait: bool = True) -> int:
-    handle = os.open(path, os.O_RDONLY)
+    how = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return _flocked(os.open(path, os.O_RDONLY), how)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+    # NFS wants a descriptor for writing (flock(2)), which a folder cannot have. Never run on NFS.
+    file = path / ".lock" if path.is_dir() else path
+    return _flocked(os.open(file, os.O_RDWR | os.O_CREAT, 0o644), how)
+
+
+def _flocked(handle: int, how: int) -> int:
+    try:
+        fcntl.flock(handle, how)
     except BaseException:
         os.close(handle)
         raise

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clickclean_export import report_plots
 from clickclean_export.disk import replace_text
 from clickclean_export.engine.proof import PROVES, PROVES_NOT
-from clickclean_export.engine.record import read_records
+from clickclean_export.engine.record import readable_records
 from clickclean_export.errors import ExportError
 from clickclean_export.manifest import MISREAD, Manifest, read_manifest
 from clickclean_export.publish import size_ratio
@@ -76,7 +76,7 @@ def write_report(
         loader=PackageLoader("clickclean_export", "."), autoescape=True, undefined=StrictUndefined
     )
     figures = key_figures(manifest, load)
-    records = read_records(directory)
+    records, damaged = readable_records(directory)
     page = environment.get_template("report.html.j2").render(
         manifest=manifest,
         figures=figures,
@@ -90,6 +90,7 @@ def write_report(
         proves=PROVES,
         proves_not=PROVES_NOT,
         records=records,
+        damaged=damaged,
         plan_plot=report_plots.plan_speed(records) if records else "",
         misread=_misread(directory),
         wrong=manifest.hops[-1].result.samples - manifest.hops[-1].result.right,

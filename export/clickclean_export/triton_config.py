@@ -233,11 +233,13 @@ class TritonConfig:
 def _graph_batches(recipe: Recipe) -> tuple[int, ...]:
     """Return powers of two up to the largest batch: padding less than doubles the work.
 
-    A graph is captured for fixed shapes, so a model with another free axis gets none.
+    A graph is captured for fixed shapes, so a model with another free axis gets none. Nor does one
+    with several profiles: Triton tries every graph in each profile, and logs an error for those
+    that a profile cannot take (tensorrt_backend, src/instance_state.cc, "InitializeCudaGraph").
     """
     fixed = all(isinstance(axis, int) for tensor in recipe.inputs for axis in tensor.axes[1:])
     top = recipe.serving.max_batch
-    if not (recipe.engine.cuda_graphs and fixed):
+    if not (recipe.engine.cuda_graphs and fixed) or len(recipe.engine.profiles) > 1:
         return ()
     return (*(2**power for power in range((top - 1).bit_length())), top)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 Message = dict[str, Any]
-_RESULT = "result"
+_RESULT, _REFUSED = "result", "refused"
 _LAST_WORDS_S = 10.0
 
 
@@ -53,7 +53,7 @@ def run_worker(
 
     Raises:
         WorkerDied: no result came.
-        OSError: the log cannot be written or the process cannot be started.
+        OSError: the log cannot be written, the process cannot be started, or it met one itself.
     """
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -72,12 +72,15 @@ def run_worker(
     timer = threading.Timer(timeout_s, kill)
     timer.start()
     result: Message | None = None
+    refused: OSError | None = None
     try:
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
         for line in process.stdout:
             message: Message = json.loads(line)
             if _RESULT in message:
                 result = message[_RESULT]
+            elif _REFUSED in message:
+                refused = OSError(*message[_REFUSED])
             else:
                 on_message(message)
         # Its messages have ended; it may still be writing its last words.
@@ -92,6 +95,8 @@ def run_worker(
                 pipe.close()
     if result is not None:
         return result
+    if refused is not None:
+        raise refused
     if late.is_set():
         raise WorkerDied(f"no result within {timeout_s:.0f} s")
     if code < 0:
@@ -114,7 +119,11 @@ def work(task: Callable[[Message, Callable[[Message], None]], Message]) -> None:
             channel.write(json.dumps(message) + "\n")
             channel.flush()
 
-        send({_RESULT: task(json.loads(sys.argv[1]), send)})
+        try:
+            send({_RESULT: task(json.loads(sys.argv[1]), send)})
+        except OSError as error:
+            # A full disk, say: it is not the task that failed, and the log may be cut off too.
+            send({_REFUSED: [error.errno, error.strerror or str(error), error.filename]})
 
 
 def _end_with_parent() -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from clickclean_export.disk import words
 from clickclean_export.engine.cache import CachedPlan, EngineCache
 from clickclean_export.engine.compiler import Compiled, compile_plan, library_name, library_version
-from clickclean_export.engine.device import Gpu
+from clickclean_export.engine.device import Gpu, alone
 from clickclean_export.engine.evidence import Evidence, gather, labelled_data
 from clickclean_export.engine.half_model import half_model
 from clickclean_export.engine.lint import lint
@@ -22,7 +23,12 @@ from clickclean_export.engine.options import Flavour, Profile
 from clickclean_export.engine.profiles import build_options, recipe_profiles
 from clickclean_export.engine.record import EngineRecord, PlanInputs
 from clickclean_export.engine.register import configure, find_registered, register
-from clickclean_export.errors import ConversionError, EngineRefused, MissingExtraError
+from clickclean_export.errors import (
+    ConversionError,
+    EngineRefused,
+    MissingExtraError,
+    RepositoryError,
+)
 from clickclean_export.hops import PLAN_FP16, PLAN_FP32, PLAN_INT8
 from clickclean_export.manifest import (
     FLOAT_MODEL,
@@ -88,20 +94,23 @@ def build_engine(
     number, directory = Repository(repository_path).find(model, version)
     manifest = read_manifest(directory)
     verify_files(directory, manifest.files)
-    with tempfile.TemporaryDirectory(prefix="clickclean-engine-") as work:
-        return _Build(
-            repository=Repository(repository_path),
-            directory=directory,
-            manifest=manifest,
-            recipe=manifest.recipe_of(directory),
-            version=number,
-            gpu=gpu,
-            flavour=flavour,
-            cache=EngineCache(cache),
-            open_plan=open_plan,
-            progress=progress or Silence(),
-            work=Path(work),
-        ).run(recipe_path)
+    try:
+        with tempfile.TemporaryDirectory(prefix="clickclean-") as work, alone(gpu):
+            return _Build(
+                repository=Repository(repository_path),
+                directory=directory,
+                manifest=manifest,
+                recipe=manifest.recipe_of(directory),
+                version=number,
+                gpu=gpu,
+                flavour=flavour,
+                cache=EngineCache(cache),
+                open_plan=open_plan,
+                progress=progress or Silence(),
+                work=Path(work),
+            ).run(recipe_path)
+    except OSError as error:
+        raise RepositoryError(directory, words(error), hint="is the disk full?") from error
 
 
 @dataclass(frozen=True)
@@ -136,14 +145,14 @@ class _Build:
         if findings:
             raise EngineRefused(source.name, findings)
         inputs = self._inputs(source, library)
-        registered = find_registered(self.directory, inputs)
+        data, left_out = labelled_data(self.directory, self.manifest, self.recipe, recipe_path)
+        registered = find_registered(self.directory, inputs, data.sha256 if recipe_path else "")
         if registered is not None:
             self.progress.begin("register")
             self.progress.end(f"was registered before; {configure(self.repository, registered)}")
             path = self.directory / registered.path_in_version
             return Built(registered, path, from_cache=True)
 
-        data, left_out = labelled_data(self.directory, self.manifest, self.recipe, recipe_path)
         forms = [self._compile(PLAN_INT8, source, library)]
         forms.append(self._compile(PLAN_FP32, self.directory / FLOAT_MODEL, library))
         try:

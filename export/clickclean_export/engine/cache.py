@@ -88,12 +88,15 @@ class EngineCache:
         if found is not None:
             return found
         try:
-            with locked(lock, wait=False):
-                return self._build(inputs, build)
-        except BlockingIOError:
-            on_wait()
-            with locked(lock):
-                return self._entry(inputs) or self._build(inputs, build)
+            try:
+                with locked(lock, wait=False):
+                    return self._entry(inputs) or self._build(inputs, build)
+            except BlockingIOError:
+                on_wait()
+                with locked(lock):
+                    return self._entry(inputs) or self._build(inputs, build)
+        except OSError as error:
+            raise CacheError(self.root, words(error)) from error
 
     def _entry(self, inputs: PlanInputs) -> CachedPlan | None:
         folder = self.root / inputs.key
@@ -106,27 +109,22 @@ class EngineCache:
 
     def _build(self, inputs: PlanInputs, build: Compile) -> CachedPlan:
         goal = self.root / inputs.key
-        try:
-            # Only a damaged entry can be there: the lock is ours, and it did not load.
-            shutil.rmtree(goal, ignore_errors=True)
-            with staging(self.root, _STAGING) as staged:
-                known = self._timing_cache(inputs)
-                timing = staged / "timing.cache"
-                if known.is_file():
-                    shutil.copyfile(known, timing)
-                files = staged / "entry"
-                files.mkdir()
-                compiled = build(files / PLAN, timing)
-                entry = Entry(inputs, file_record(files / PLAN), compiled)
-                (files / ENTRY).write_bytes(_ENTRY.dump_json(entry, indent=1) + b"\n")
-                if not rename_whole(files, goal):
-                    raise ConversionError(
-                        "storing the plan", f"{goal} is in the way", hint="remove it"
-                    )
-                if timing.is_file():
-                    replace_bytes(known, timing.read_bytes())
-        except OSError as error:
-            raise CacheError(self.root, words(error)) from error
+        # The lock is ours and the entry did not load, so what is there is damaged.
+        shutil.rmtree(goal, ignore_errors=True)
+        with staging(self.root, _STAGING) as staged:
+            known = self._timing_cache(inputs)
+            timing = staged / "timing.cache"
+            if known.is_file():
+                shutil.copyfile(known, timing)
+            files = staged / "entry"
+            files.mkdir()
+            compiled = build(files / PLAN, timing)
+            entry = Entry(inputs, file_record(files / PLAN), compiled)
+            (files / ENTRY).write_bytes(_ENTRY.dump_json(entry, indent=1) + b"\n")
+            if not rename_whole(files, goal):
+                raise ConversionError("storing the plan", f"{goal} is in the way", hint="remove it")
+            if timing.is_file():
+                replace_bytes(known, timing.read_bytes())
         return CachedPlan(goal / PLAN, entry, hit=False)
 
     def _timing_cache(self, inputs: PlanInputs) -> Path:

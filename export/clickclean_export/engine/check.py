@@ -51,6 +51,7 @@ def check_onnx(
 
     Raises:
         EngineRefused: with every finding, by node name (exit 3).
+        OnnxNotReadError: the file cannot be opened (exit 2).
         MissingExtraError: TensorRT-RTX is not installed (exit 4).
         ConversionError: TensorRT-RTX crashed (exit 1).
     """
@@ -60,7 +61,7 @@ def check_onnx(
         findings = unfit(read_inputs(path), profiles)
     if findings:
         raise EngineRefused(path.name, findings)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="clickclean-") as folder:
         compiled = compile_plan(
             path,
             Path(folder) / "model.plan",

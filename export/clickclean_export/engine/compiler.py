@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from clickclean_export.disk import words
 from clickclean_export.engine.judge import judge_build
 from clickclean_export.engine.options import BuildOptions, Flavour, Profile
 from clickclean_export.errors import (
@@ -51,6 +52,17 @@ def library_name(flavour: Flavour) -> str:
     return _NAMES[flavour]
 
 
+def cannot_load(flavour: Flavour, why: str) -> IncompatibleError:
+    """Word that a library is there and does not load, or that TensorRT is not there."""
+    hints = {
+        "tensorrt": "do this in the Triton image, which carries TensorRT (docs/gpu.md)",
+        "tensorrt_rtx": "pip install --force-reinstall tensorrt-rtx-cu13, for this Python",
+    }
+    return IncompatibleError(
+        f"{library_name(flavour)} cannot be loaded: {why}", hint=hints[flavour]
+    )
+
+
 def library_version(flavour: Flavour) -> str:
     """Return the version of the installed library, such as "11.4.0.106".
 
@@ -58,7 +70,7 @@ def library_version(flavour: Flavour) -> str:
         MissingExtraError: TensorRT-RTX is not installed (exit 4).
         IncompatibleError: TensorRT is not installed, or cannot be loaded (exit 4).
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="clickclean-") as folder:
         outcome = _run({"flavour": flavour}, Path(folder), flavour, _PROBE_TIMEOUT_S)
     return str(outcome["version"])
 
@@ -105,7 +117,7 @@ def compile_plan(
     def tell(message: Message) -> None:
         on_phase(message["phase"], message["share"])
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="clickclean-") as folder:
         outcome = _run(job, Path(folder), flavour, _TIMEOUT_S, tell)
     judgement = judge_build(outcome)
     if judgement.findings:
@@ -137,12 +149,13 @@ def _run(
         if missing and flavour == "tensorrt_rtx":
             raise MissingExtraError("tensorrt-rtx-cu13", "engine") from None
         if missing or "ImportError" in death.last_line:
-            raise IncompatibleError(
-                f"{library_name(flavour)} cannot be loaded: {death.last_line}",
-                hint="build in the Triton image, which carries TensorRT (docs/gpu.md)",
-            ) from None
+            raise cannot_load(flavour, death.last_line) from None
         raise ConversionError(
             f"compiling with {library_name(flavour)}",
             death.last_line[:300],
             hint="the library itself failed; look for the text in its issue tracker",
         ) from None
+    except OSError as error:
+        raise ConversionError(
+            f"compiling with {library_name(flavour)}", words(error), hint="is the disk full?"
+        ) from error

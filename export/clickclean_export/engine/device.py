@@ -1,8 +1,13 @@
 """The NVIDIA GPUs of this machine, asked through NVML."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from clickclean_export.errors import IncompatibleError, MissingExtraError
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -14,12 +19,14 @@ class Gpu:
         compute_capability: Such as "8.9".
         driver: Version of the driver; empty when only described, not present.
         memory_mib: Its memory, MiB; 0 when only described.
+        uuid: Of this very card, as CUDA_VISIBLE_DEVICES takes it; empty when only described.
     """
 
     name: str
     compute_capability: str
     driver: str = ""
     memory_mib: int = 0
+    uuid: str = ""
 
 
 def gpus() -> tuple[Gpu, ...]:
@@ -68,6 +75,26 @@ def gpu_at(index: int) -> Gpu:
     return found[index]
 
 
+@contextmanager
+def alone(gpu: Gpu) -> Iterator[None]:
+    """Let CUDA see this GPU only, here and in processes that are started, during the block.
+
+    NVML counts GPUs by their slot and CUDA by speed, so an index would not name the same card. CUDA
+    reads the variable once, when it is first used in a process.
+    """
+    before = os.environ.get(_VISIBLE)
+    # A slice of a GPU has a name of its own, which NVML does not tell here.
+    if gpu.uuid and not (before or "").startswith("MIG-"):
+        os.environ[_VISIBLE] = gpu.uuid
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_VISIBLE, None)
+        else:
+            os.environ[_VISIBLE] = before
+
+
 def _count() -> int:
     import pynvml
 
@@ -84,4 +111,5 @@ def _gpu(handle: object) -> Gpu:
         compute_capability=f"{major}.{minor}",
         driver=str(pynvml.nvmlSystemGetDriverVersion()),
         memory_mib=int(memory.total) // 2**20,
+        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
     )

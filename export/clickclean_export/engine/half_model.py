@@ -35,10 +35,19 @@ def half_model(source: Path, data: Dataset, work: Path, known: Path) -> Path:
     except PackageNotFoundError as error:
         raise MissingExtraError("nvidia-modelopt") from error
     parts = (file_record(source).sha256, data.sha256, tool)
-    target = known / f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()}.onnx"
-    if not target.is_file():
-        replace_bytes(target, _convert(source, data, work).read_bytes())
+    key = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    for path in known.glob(f"{key}.*.onnx"):
+        # Its own hash is in its name: a damaged one is made anew.
+        if path.name == _name(key, file_record(path).sha256):
+            return path
+    content = _convert(source, data, work).read_bytes()
+    target = known / _name(key, hashlib.sha256(content).hexdigest())
+    replace_bytes(target, content)
     return target
+
+
+def _name(key: str, sha256: str) -> str:
+    return f"{key}.{sha256[:16]}.onnx"
 
 
 def _convert(source: Path, data: Dataset, work: Path) -> Path:

@@ -1,8 +1,9 @@
 """What a builder said, judged: findings that refuse, and warnings that are worth keeping.
 
 The bindings report much misuse in their log alone and go on: an unsigned Q/DQ is compiled as
-another model, an unsupported option is dropped. So the log is read, and a warning that means
-"ignored" counts as an error.
+another model, an unsupported option is dropped. So the log is read. While a file is parsed and
+options are set, a warning that means "ignored" counts as an error. While kernels are chosen, words
+like "skipping" are the builder's daily work, and only a build without a plan has failed.
 """
 
 import re
@@ -14,12 +15,16 @@ from clickclean_export.engine.findings import Finding
 
 # No driver here: said by every failing call of TensorRT-RTX on a machine without a GPU.
 _NO_DRIVER = re.compile(r"\[checkMacros\.cpp::catchCudaError::\d+\].*?\(cudaError 35: [^)]*\)\)")
-# The builder did something else than what it was asked.
+# What was asked was not done.
 _IGNORED = re.compile(
-    r"\b(ignor(ed|ing|es)|unsupported|no effect|defaulting to|will use \w+ instead|overrid)", re.I
+    r"\b(ignor(ed|ing|es)|unsupported|has no effect|defaulting to|will use \w+ instead"
+    r"|overrid(es|den|ing))\b",
+    re.I,
 )
-# What contains such a word and is harmless.
+# Says such a word and means no harm: a hint about the process, not about the plan.
 _HARMLESS = re.compile(r"lazy loading", re.I)
+# A kernel that did not fit into memory; another one was taken.
+_SKIPPED = re.compile(r"skipping tactic|insufficient memory|out ?of ?memory", re.I)
 # What the parser repeats of an error that it also returns.
 _ECHO = re.compile(r"^(ModelImporter\.cpp|\(deserializeOnnxModel\)|WeightsContext\.cpp)")
 _WORDS_MAX = 300
@@ -79,12 +84,33 @@ _KNOWN = (
         "raise engine.workspace_mib in the recipe, or make serving.max_batch smaller",
     ),
     _Known(
+        re.compile(r"Profile k(MIN|OPT|MAX) values are not self-consistent"),
+        "profile-inconsistent",
+        "a profile has shapes that the network cannot take or no memory can hold",
+        "narrow the ranges of the free axes",
+    ),
+    _Known(
         re.compile(r"libnvinfer_lean"),
         "no-lean-runtime",
         "a version-compatible plan contains the lean runtime, and its library is not here",
         "install TensorRT's lean runtime, or set engine.version_compatible = false",
     ),
 )
+# What the worker finds itself, by its code.
+_OWN = {
+    "shape-input": (
+        "is used as a shape; plans here take data only",
+        "compute the shape inside the module, from the shape of another input",
+    ),
+    "option-ignored": (
+        "the builder does not take this option",
+        "leave it out of [engine] in the recipe, or build with a library that has it",
+    ),
+    "profile-inconsistent": (
+        "the builder does not take its shapes",
+        "1 <= min <= opt <= max is needed on every axis, and sizes that a GPU can hold",
+    ),
+}
 _UNSUPPORTED = {
     "UNSUPPORTED_NODE",
     "UNSUPPORTED_NODE_ATTR",
@@ -110,18 +136,20 @@ class Judgement:
 
 def judge_build(outcome: Mapping[str, Any]) -> Judgement:
     """Judge the outcome of ``worker.probe_or_compile``."""
-    findings = [_parser_finding(error) for error in outcome["errors"]]
+    findings = [_error_finding(error) for error in outcome["errors"]]
+    complete = bool(outcome["complete"])
     warnings: list[str] = []
-    for severity, text in _lines(outcome["log"]):
-        if severity != "WARNING":
-            # Errors of the parser come twice: as values with a node, and here.
-            if not outcome["errors"]:
-                findings.append(_log_finding(text))
-        elif _IGNORED.search(text) and not _HARMLESS.search(text):
-            findings.append(_log_finding(text))
+    for stage, severity, text in _lines(outcome["log"]):
+        if severity == "WARNING":
+            refuses = _substitutes(text) if stage != "build" else _inconsistent(text)
         else:
+            # Errors of the parser come twice: as values with a node, and here.
+            refuses = not outcome["errors"] and not (complete and _SKIPPED.search(text))
+        if refuses:
+            findings.append(_log_finding(text))
+        elif severity == "WARNING" or complete:
             warnings.append(text)
-    if not outcome["complete"] and not findings:
+    if not complete and not findings:
         findings.append(
             Finding(
                 "no-plan",
@@ -133,7 +161,18 @@ def judge_build(outcome: Mapping[str, Any]) -> Judgement:
     return Judgement(tuple(_unique(findings)), tuple(dict.fromkeys(warnings)))
 
 
-def _parser_finding(error: Mapping[str, str]) -> Finding:
+def _substitutes(text: str) -> bool:
+    return bool(_IGNORED.search(text) and not _HARMLESS.search(text)) or _inconsistent(text)
+
+
+def _inconsistent(text: str) -> bool:
+    return any(k.code == "profile-inconsistent" and k.pattern.search(text) for k in _KNOWN)
+
+
+def _error_finding(error: Mapping[str, str]) -> Finding:
+    if error["code"] in _OWN:
+        problem, remedy = _OWN[error["code"]]
+        return Finding(error["code"], error["node"], problem, remedy)
     text = _clean(error["text"])
     where = error["node"] or (f"operator {error['operator']}" if error["operator"] else "")
     for known in _KNOWN:
@@ -159,11 +198,11 @@ def _log_finding(text: str) -> Finding:
     )
 
 
-def _lines(log: Sequence[Sequence[str]]) -> Iterator[tuple[str, str]]:
-    for severity, text in log:
+def _lines(log: Sequence[Sequence[str]]) -> Iterator[tuple[str, str, str]]:
+    for stage, severity, text in log:
         cleaned = _clean(text)
         if cleaned and not _ECHO.search(cleaned):
-            yield severity, cleaned
+            yield stage, severity, cleaned
 
 
 def _clean(text: str) -> str:

@@ -25,7 +25,7 @@ from clickclean_export.engine.lint_parts import (
 )
 from clickclean_export.engine.lint_qdq import DEQUANTIZE, QUANTIZE, qdq_findings
 from clickclean_export.engine.lint_scope import Scope
-from clickclean_export.errors import EngineRefused
+from clickclean_export.errors import EngineRefused, ExportError
 
 if TYPE_CHECKING:
     import onnx
@@ -51,6 +51,19 @@ _TOGETHER = (
     "keep the ONNX file and its side files together, or save it as one file (onnx.save with"
     " save_as_external_data=False)"
 )
+
+
+# Of a file's sizes TensorRT-RTX 1.7.1 keeps the lower 32 bits: 2**32 + 1 is read as 1.
+LARGEST_AXIS = 2**31 - 1
+
+
+class OnnxNotReadError(ExportError):
+    """An ONNX file that cannot be opened; one that opens and is no ONNX is a finding."""
+
+    exit_code = 2
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path} cannot be read ({error.strerror})", hint="give an ONNX file")
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,8 @@ def read_inputs(path: Path) -> tuple[GraphInput, ...]:
     """Return the inputs of an ONNX file, initializers not among them, in the file's order.
 
     Raises:
-        EngineRefused: the file cannot be read as ONNX (exit 3).
+        EngineRefused: the file is not ONNX (exit 3).
+        OnnxNotReadError: it cannot be opened (exit 2).
     """
     model = _model(path)
     if isinstance(model, Finding):
@@ -109,6 +123,9 @@ def lint(path: Path) -> tuple[Finding, ...]:
     Subgraphs (If, Loop, Scan) and functions of the file are read where they are used. Weights in
     side files are looked for, not loaded. Empty when nothing is wrong, or nothing that this check
     knows of: the parser and compiler are the judges.
+
+    Raises:
+        OnnxNotReadError: the file cannot be opened (exit 2).
     """
     model = _model(path)
     if isinstance(model, Finding):
@@ -138,7 +155,7 @@ def _model(path: Path) -> "onnx.ModelProto | Finding":
     try:
         model.ParseFromString(path.read_bytes())
     except OSError as error:
-        return Finding("not-onnx", "", f"cannot be read ({error.strerror})", "give an ONNX file")
+        raise OnnxNotReadError(path, error) from error
     except DecodeError:
         return Finding("not-onnx", "", "is not ONNX, or cut off", _EXPORT_AGAIN)
     if not model.HasField("graph"):
@@ -193,10 +210,22 @@ def _port_faults(graph: "onnx.GraphProto") -> Iterator[Finding]:
             text = "has no shape; TensorRT takes it for a scalar"
             remedy = "export it with its shape, free axes by name"
             yield Finding("input-without-shape", item.name, text, remedy)
+        yield from _size_faults(item)
     for item in (*_callers_inputs(graph), *graph.output):
         if type_name(item.type.tensor_type.elem_type) == "float64":
             text = "is float64; TensorRT makes it float32, so a caller's bytes would be misread"
             yield Finding("unsupported-type", item.name, text, "use float32")
+
+
+def _size_faults(item: "onnx.ValueInfoProto") -> Iterator[Finding]:
+    for index, axis in enumerate(item.type.tensor_type.shape.dim):
+        if axis.HasField("dim_value") and axis.dim_value == 0:
+            text = f"axis {index} is fixed at 0, so a request could carry no values"
+            remedy = "export it with the size that it has, or as a free axis by name"
+            yield Finding("empty-axis", item.name, text, remedy)
+        elif axis.dim_value > LARGEST_AXIS:
+            text = f"axis {index} is fixed at {axis.dim_value}; TensorRT takes {LARGEST_AXIS} at most"
+            yield Finding("axis-too-large", item.name, text, "export it with a smaller size")
 
 
 def _initializer_faults(graph: "onnx.GraphProto", scope: Scope) -> Iterator[Finding]:

@@ -74,9 +74,14 @@ def external_data_problem(tensor: "onnx.TensorProto", folder: Path) -> tuple[str
     if not location or inside.startswith("..") or Path(inside).is_absolute():
         return location, "is outside the folder of the ONNX file"
     path = folder / inside
-    if not path.is_file():
-        return location, "is missing"
-    size = path.stat().st_size
+    try:
+        if not path.is_file():
+            return location, "is missing"
+        size = path.stat().st_size
+    except OSError as error:
+        return location, f"cannot be read ({error.strerror})"
+    if not os.access(path, os.R_OK):
+        return location, "cannot be read (it is not yours to read)"
     if size < start + length:
         return location, f"is cut off: {size} bytes, {start + length} needed"
     return location, ""

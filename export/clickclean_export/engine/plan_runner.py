@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from clickclean_export.dataset import Feed
-from clickclean_export.engine.compiler import library_name
+from clickclean_export.engine.compiler import cannot_load
 from clickclean_export.engine.explain import explain
 from clickclean_export.engine.library import load
 from clickclean_export.engine.options import Flavour, Profile
@@ -37,10 +37,7 @@ def open_plan(
     try:
         load(flavour)
     except ImportError as error:
-        raise IncompatibleError(
-            f"{library_name(flavour)} cannot be loaded: {error}",
-            hint="run this in the Triton image, which carries TensorRT (docs/gpu.md)",
-        ) from error
+        raise cannot_load(flavour, str(error)) from error
     try:
         from polygraphy.backend.common import BytesFromPath
         from polygraphy.backend.trt import EngineFromBytes, TrtRunner

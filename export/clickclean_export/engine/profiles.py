@@ -1,15 +1,18 @@
 """Optimization profiles: for which shapes a plan is built, and whether they fit the file."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from clickclean_export.engine.findings import Finding
-from clickclean_export.engine.lint import GraphInput
+from clickclean_export.engine.lint import LARGEST_AXIS, GraphInput
 from clickclean_export.engine.options import BuildOptions, Profile, Range
 from clickclean_export.errors import ExportError
 from clickclean_export.recipe import AxisRange, Recipe, Tensor
 
-_AXIS = re.compile(r"(?P<name>[^=]+)=(?P<min>\d+)(:(?P<opt>\d+):(?P<max>\d+))?")
+# Exporters name free axes as they like, "=" and ":" included.
+_AXIS = re.compile(r"(?P<name>.+)=(?P<min>[0-9]+)(:(?P<opt>[0-9]+):(?P<max>[0-9]+))?", re.DOTALL)
+_TOO_LARGE = f"a size is {LARGEST_AXIS} at most"
+_SHOWN = 60
 _RANGES = "give every free axis a range: [axes.NAME] in the recipe, --axis NAME=MIN:OPT:MAX here"
 
 
@@ -18,24 +21,47 @@ class AxisError(ExportError):
 
     exit_code = 2
 
-    def __init__(self, given: str, problem: str) -> None:
-        super().__init__(f"axis '{given}': {problem}", hint="write NAME=MIN:OPT:MAX or NAME=SIZE")
+    def __init__(
+        self, given: str, problem: str, *, hint: str = "write NAME=MIN:OPT:MAX or NAME=SIZE"
+    ) -> None:
+        shown = given if len(given) <= _SHOWN else f"{given[:_SHOWN]}..."
+        super().__init__(f"axis '{shown}': {problem}", hint=hint)
 
 
 def parse_axis(text: str) -> tuple[str, AxisRange]:
     """Read ``NAME=MIN:OPT:MAX``, or ``NAME=SIZE`` for one size only.
 
     Raises:
-        AxisError: it is written otherwise (exit 2).
+        AxisError: it is written otherwise, or no sizes that an axis can have (exit 2).
     """
     match = _AXIS.fullmatch(text)
     if match is None:
         raise AxisError(text, "is not a range")
-    low = int(match["min"])
-    usual, high = int(match["opt"] or low), int(match["max"] or low)
+    sizes = [match["min"], match["opt"] or match["min"], match["max"] or match["min"]]
+    # Python refuses to read numbers of thousands of digits.
+    if max(len(size.lstrip("0")) for size in sizes) > len(str(LARGEST_AXIS)):
+        raise AxisError(text, _TOO_LARGE)
+    low, usual, high = map(int, sizes)
+    if max(low, usual, high) > LARGEST_AXIS:
+        raise AxisError(text, _TOO_LARGE)
     if not 1 <= low <= usual <= high:
         raise AxisError(text, "1 <= MIN <= OPT <= MAX is needed")
     return match["name"], AxisRange(min=low, opt=usual, max=high)
+
+
+def parse_axes(texts: Iterable[str]) -> dict[str, AxisRange]:
+    """Read several, as ``parse_axis`` does one.
+
+    Raises:
+        AxisError: one is written otherwise, or a name is given twice (exit 2).
+    """
+    ranges: dict[str, AxisRange] = {}
+    for text in texts:
+        name, sizes = parse_axis(text)
+        if name in ranges:
+            raise AxisError(text, "given twice", hint="give every axis one range")
+        ranges[name] = sizes
+    return ranges
 
 
 def build_options(recipe: Recipe) -> BuildOptions:

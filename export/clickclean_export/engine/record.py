@@ -2,8 +2,9 @@
 
 Plans are added to a version after it was published, without touching what was published:
 ``<version>/engines/<id>/`` holds one plan and its ``record.json``, and appears by one rename. The
-id begins with the compute capability and goes on with the start of the cache key, so plans of
-different TensorRT versions, GPUs or options stand side by side.
+id begins with the compute capability and goes on with the start of the cache key and of the hash of
+the rows that its gate asked, so plans of different TensorRT versions, GPUs or options stand side by
+side, and a plan that was gated again on more rows has a second record.
 """
 
 import hashlib
@@ -123,8 +124,8 @@ class EngineRecord:
 
     @property
     def id(self) -> str:
-        """Name of its folder."""
-        return f"{self.inputs.compute_capability}-{self.inputs.key[:12]}"
+        """Name of its folder: for what GPUs, what went in, and what it was asked."""
+        return f"{self.inputs.compute_capability}-{self.inputs.key[:12]}-{self.data.sha256[:6]}"
 
     @property
     def path_in_version(self) -> str:
@@ -165,20 +166,14 @@ def read_record(folder: Path) -> EngineRecord:
     raise IntegrityError(path, problem, hint=f"rm -r {folder}, then clickclean engine build again")
 
 
-def planned_capabilities(version_dir: Path) -> list[str]:
-    """Return the compute capabilities for which a version has a plan, ascending.
-
-    Raises:
-        IntegrityError: a record cannot be read.
-    """
-    return sorted({r.inputs.compute_capability for r in read_records(version_dir)})
-
-
-def read_records(version_dir: Path) -> tuple[EngineRecord, ...]:
-    """Read all records of a version, oldest first.
-
-    Raises:
-        IntegrityError: one of them cannot be read.
-    """
-    folders = sorted(p for p in (version_dir / ENGINES).glob("[!.]*") if p.is_dir())
-    return tuple(sorted(map(read_record, folders), key=lambda record: record.created))
+def readable_records(
+    version_dir: Path,
+) -> tuple[tuple[EngineRecord, ...], tuple[IntegrityError, ...]]:
+    """Read the records of a version: the good ones, oldest first, and what could not be read."""
+    records, damaged = [], []
+    for folder in sorted(p for p in (version_dir / ENGINES).glob("[!.]*") if p.is_dir()):
+        try:
+            records.append(read_record(folder))
+        except IntegrityError as error:
+            damaged.append(error)
+    return tuple(sorted(records, key=lambda record: record.created)), tuple(damaged)

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from clickclean_client import ModelConfigError
-from clickclean_export.disk import rename_whole, replace_text, staging, words
+from clickclean_export.disk import locked, rename_whole, replace_text, staging, words
+from clickclean_export.engine.preflight_rules import Subject, Target, load_rules
 from clickclean_export.engine.record import (
     RECORD,
     EngineRecord,
     PlanInputs,
-    read_records,
+    readable_records,
     record_json,
 )
 from clickclean_export.errors import IntegrityError, RepositoryError
@@ -52,12 +53,24 @@ def register(version_dir: Path, record: EngineRecord, plan: Path) -> Path:
     return goal / record.plan_name
 
 
-def find_registered(version_dir: Path, inputs: PlanInputs) -> EngineRecord | None:
-    """Return the record of an intact plan with exactly these inputs, or None."""
-    for record in read_records(version_dir):
-        if record.inputs == inputs:
-            verify_plan(version_dir, record)
-            return record
+def find_registered(
+    version_dir: Path, inputs: PlanInputs, data_sha256: str = ""
+) -> EngineRecord | None:
+    """Return the record of an intact plan with exactly these inputs, or None.
+
+    Args:
+        version_dir: The version's folder.
+        inputs: What went in.
+        data_sha256: Of the rows that its gate must have asked; empty for any, the most first.
+
+    Raises:
+        IntegrityError: its plan is altered (exit 3).
+    """
+    records, _ = readable_records(version_dir)
+    same = [r for r in records if r.inputs == inputs and data_sha256 in {"", r.data.sha256}]
+    for record in sorted(same, key=lambda record: -record.data.rows):
+        verify_plan(version_dir, record)
+        return record
     return None
 
 
@@ -96,36 +109,60 @@ def with_plans(config: TritonConfig, records: Sequence[EngineRecord]) -> TritonC
 
 
 def gpu_config(
-    repository: Repository, model: str, version: int, prefer: EngineRecord | None = None
+    repository: Repository,
+    model: str,
+    version: int,
+    *,
+    prefer: EngineRecord | None = None,
+    fleet: Sequence[Target] = (),
 ) -> TritonConfig:
     """Return the GPU fleet's config for a version as promoting it writes it, plans included.
 
-    Of several plans for one compute capability it names ``prefer``, else the one that the present
-    config names, else the latest.
+    Of several plans for one compute capability it names ``prefer``, else one that a GPU of the
+    ``fleet`` takes, else the one that the present config names, else the latest. A record that
+    cannot be read counts as none.
 
     Raises:
-        IntegrityError: manifest, a record or a plan is not what it should be (exit 3).
+        IntegrityError: the manifest, or a plan that would be named, is not what it should be
+            (exit 3).
     """
     directory = repository.version_dir(model, version)
-    records = read_records(directory)
-    for record in records:
-        verify_plan(directory, record)
-    named = present_plans(repository, model)
-    chosen = [r for r in records if r.path_in_version in named.values()]
+    records, _ = readable_records(directory)
+    named = present_plans(repository, model).values()
     recipe = read_manifest(directory).recipe_of(directory)
-    return with_plans(
+    config = with_plans(
         TritonConfig.from_recipe(recipe, "gpu", (version,)),
-        [*records, *chosen, *([prefer] if prefer else [])],
+        [
+            *records,
+            *(record for record in records if record.path_in_version in named),
+            *(record for record in records if any(_fits(record, t, directory) for t in fleet)),
+            *([prefer] if prefer else []),
+        ],
     )
+    for record in records:
+        if record.path_in_version in {*config.plans.values(), config.default_plan}:
+            verify_plan(directory, record)
+    return config
+
+
+def _fits(record: EngineRecord, target: Target, directory: Path) -> bool:
+    subject = Subject(directory, record.version, target.gpu)
+    return not tuple(load_rules(record.inputs, target, subject, ""))
+
+
+def present_config(repository: Repository, model: str) -> TritonConfig | None:
+    """Return the GPU fleet's config on disk; None where there is none that can be read."""
+    try:
+        text = (repository.root / model / GPU_CONFIG).read_text()
+        return TritonConfig.from_text(text, "gpu")
+    except (OSError, UnicodeDecodeError, ModelConfigError, LookupError, ValueError):
+        return None
 
 
 def present_plans(repository: Repository, model: str) -> dict[str, str]:
-    """Return the plans that the config on disk names; none where it cannot be read."""
-    try:
-        text = (repository.root / model / GPU_CONFIG).read_text()
-        return TritonConfig.from_text(text, "gpu").plans
-    except (OSError, UnicodeDecodeError, ModelConfigError, LookupError, ValueError):
-        return {}
+    """Return the plans that the config on disk names, by compute capability."""
+    config = present_config(repository, model)
+    return {} if config is None else config.plans
 
 
 def configure(repository: Repository, record: EngineRecord) -> str:
@@ -138,13 +175,15 @@ def configure(repository: Repository, record: EngineRecord) -> str:
         IntegrityError: see ``gpu_config``.
         RepositoryError: the config cannot be written (exit 1).
     """
-    model, version = record.model, record.version
-    if repository.promoted(model) != version:
-        return "goes into config.pbtxt when the version is promoted"
-    before = present_plans(repository, model).get(record.inputs.compute_capability, "")
-    config = gpu_config(repository, model, version, record)
+    model, folder = record.model, repository.root / record.model
     try:
-        replace_text(repository.root / model / GPU_CONFIG, config.to_text())
+        # Builders for several GPU types, and promote, read and write the same file.
+        with locked(folder):
+            if repository.promoted(model) != record.version:
+                return "goes into config.pbtxt when the version is promoted"
+            before = present_plans(repository, model).get(record.inputs.compute_capability, "")
+            config = gpu_config(repository, model, record.version, prefer=record)
+            replace_text(folder / GPU_CONFIG, config.to_text())
     except OSError as error:
         raise RepositoryError(repository.root, words(error)) from error
     # Triton tells GPUs apart by compute capability alone.

@@ -35,7 +35,8 @@ def probe_or_compile(job: Message, send: Send) -> Message:
 
     Returns:
         "version", and after compiling what came of it: "stage" that was reached, "complete",
-        "errors" of the parser, "log" from warnings up, "parse_s", "build_s", "layers".
+        "errors" of the parser or of ours, "log" from warnings up as stage, severity and text,
+        "parse_s", "build_s", "layers".
     """
     library = load(job["flavour"])
     found: Message = {"version": library.__version__}
@@ -58,8 +59,8 @@ class _Compilation:
             self._trt = trt
         else:
             self._trt = library
-        self._log: list[tuple[str, str]] = []
-        self._logger = _logger(library, self._log)
+        self._log: list[tuple[str, str, str]] = []
+        self._logger = _logger(library, self._heard)
         self._monitor = _monitor(library, send)
         self._outcome: Message = {"stage": _PARSED, "complete": False, "errors": [], "layers": 0}
 
@@ -74,6 +75,9 @@ class _Compilation:
             if self._configure(builder, config, job):
                 self._build(builder, network, config, job)
         return {**self._outcome, "log": self._log}
+
+    def _heard(self, severity: str, text: str) -> None:
+        self._log.append((self._outcome["stage"], severity, text))
 
     def _parse(self, network: "trt.INetworkDefinition", job: Message) -> bool:
         library, started = self._trt, time.monotonic()
@@ -97,7 +101,7 @@ class _Compilation:
         shapes = [network.get_input(i) for i in range(network.num_inputs)]
         for tensor in shapes:
             if tensor.is_shape_tensor:
-                self._fail(f"input '{tensor.name}' is used as a shape")
+                self._fail("shape-input", tensor.name)
                 return False
         return parsed and not errors
 
@@ -111,31 +115,45 @@ class _Compilation:
         library, options = self._trt, job["options"]
         self._outcome["stage"] = _CONFIGURED
         config.progress_monitor = self._monitor
-        config.builder_optimization_level = options["optimization_level"]
-        taken = config.builder_optimization_level == options["optimization_level"]
+        level = options["optimization_level"]
+        config.builder_optimization_level = level
+        taken = {"optimization_level": config.builder_optimization_level == level}
         if options["workspace_mib"]:
             pool, size = library.MemoryPoolType.WORKSPACE, options["workspace_mib"] * _MIB
             config.set_memory_pool_limit(pool, size)
-            taken = taken and config.get_memory_pool_limit(pool) == size
+            taken["workspace_mib"] = config.get_memory_pool_limit(pool) == size
         if options["version_compatible"]:
             config.set_flag(library.BuilderFlag.VERSION_COMPATIBLE)
-            taken = taken and config.get_flag(library.BuilderFlag.VERSION_COMPATIBLE)
+            taken["version_compatible"] = config.get_flag(library.BuilderFlag.VERSION_COMPATIBLE)
         if _compatibility(job) != "NONE":
-            level = getattr(library.HardwareCompatibilityLevel, _compatibility(job))
-            config.hardware_compatibility_level = level
-            taken = taken and config.hardware_compatibility_level == level
-        if not taken:
-            self._fail("an option did not take")
-            return False
+            wanted = getattr(library.HardwareCompatibilityLevel, _compatibility(job))
+            config.hardware_compatibility_level = wanted
+            taken["hardware_compatibility"] = config.hardware_compatibility_level == wanted
+        for option, holds in taken.items():
+            if not holds:
+                self._fail("option-ignored", option)
         for number, shapes in enumerate(job["profiles"]):
-            profile = builder.create_optimization_profile()
-            for name, (low, usual, high) in shapes.items():
-                profile.set_shape(name, low, usual, high)
-            if config.add_optimization_profile(profile) != number:
-                self._fail(f"optimization profile {number} is not consistent")
-                return False
+            if not self._add_profile(builder, config, shapes, number):
+                self._fail("profile-inconsistent", f"profile {number}")
+        if self._outcome["errors"]:
+            return False
         self._load_timing_cache(config, job["timing_cache"])
         return True
+
+    def _add_profile(
+        self,
+        builder: "trt.Builder",
+        config: "trt.IBuilderConfig",
+        shapes: dict[str, list[list[int]]],
+        number: int,
+    ) -> bool:
+        profile = builder.create_optimization_profile()
+        try:
+            for name, (low, usual, high) in shapes.items():
+                profile.set_shape(name, low, usual, high)
+        except (OverflowError, RuntimeError, TypeError):
+            return False
+        return config.add_optimization_profile(profile) == number
 
     def _load_timing_cache(self, config: "trt.IBuilderConfig", path: str) -> None:
         if not path:
@@ -169,13 +187,11 @@ class _Compilation:
                 _write(Path(job["timing_cache"]), cache.serialize())
         self._outcome["complete"] = True
 
-    def _fail(self, problem: str) -> None:
-        self._outcome["errors"].append(
-            {"code": "INVALID_VALUE", "node": "", "operator": "", "text": problem}
-        )
+    def _fail(self, code: str, where: str) -> None:
+        self._outcome["errors"].append({"code": code, "node": where, "operator": "", "text": ""})
 
 
-def _logger(library: Any, lines: list[tuple[str, str]]) -> "trt.ILogger":
+def _logger(library: Any, heard: Callable[[str, str], None]) -> "trt.ILogger":
     worst = int(library.ILogger.Severity.WARNING.value)
 
     class Logger(library.ILogger):  # type: ignore[misc]  # a class of either flavour
@@ -184,7 +200,7 @@ def _logger(library: Any, lines: list[tuple[str, str]]) -> "trt.ILogger":
 
         def log(self, severity: "trt.ILogger.Severity", msg: str) -> None:
             if int(severity.value) <= worst:
-                lines.append((severity.name, msg))
+                heard(severity.name, msg)
 
     made: trt.ILogger = Logger()
     return made

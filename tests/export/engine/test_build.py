@@ -20,9 +20,16 @@ from clickclean_export.engine.build import Built, build_engine
 from clickclean_export.engine.device import Gpu
 from clickclean_export.engine.options import Profile
 from clickclean_export.engine.preflight import Target, examine
-from clickclean_export.engine.record import RECORD, EngineRecord, read_records
+from clickclean_export.engine.record import RECORD, EngineRecord, readable_records
 from clickclean_export.engine.register import verify_plan
-from clickclean_export.errors import DataError, GateRefused, IncompatibleError, IntegrityError
+from clickclean_export.errors import (
+    DataError,
+    GateRefused,
+    IncompatibleError,
+    IntegrityError,
+    RecipeError,
+    RepositoryError,
+)
 from clickclean_export.manifest import ENGINES, read_manifest, verify_files
 from clickclean_export.promote import promote
 from clickclean_export.repository import GPU_CONFIG
@@ -128,7 +135,7 @@ def built(two_plans: Path, tmp_path: Path, cache: Path) -> Builder:
 
 
 def record_for(builder: Builder, gpu: Gpu) -> EngineRecord:
-    return next(r for r in read_records(builder.version_dir) if r.gpu == gpu)
+    return next(r for r in readable_records(builder.version_dir)[0] if r.gpu == gpu)
 
 
 def named(builder: Builder) -> dict[str, str]:
@@ -203,7 +210,14 @@ def test_another_version_of_the_same_file_comes_from_the_cache(built: Builder) -
 
 
 def test_the_whole_evaluation_data_can_be_asked(builder: Builder, digits_folder: Path) -> None:
+    few = builder().record
+    with pytest.raises(RecipeError, match="no such file"):
+        builder(recipe=digits_folder / "none.toml")
     record = builder(recipe=digits_folder / "recipe.toml").record
+    assert record.inputs == few.inputs
+    assert record.id != few.id
+    assert named(builder) == {"8.9": record.path_in_version}
+    assert builder().record == record, "the one that was asked more"
     assert record.data == read_manifest(builder.version_dir).data["evaluation"]
     assert record.hops[0].result.samples == record.data.rows == 500
     assert not any("golden" in sentence for sentence in record.not_done)
@@ -225,19 +239,46 @@ def test_a_plan_that_fails_its_gate_is_not_registered(builder: Builder) -> None:
     before = builder.config
     with pytest.raises(GateRefused, match="int8 plan"):
         builder(wrong=True)
-    assert read_records(builder.version_dir) == ()
+    assert readable_records(builder.version_dir) == ((), ())
     assert builder.config == before
 
 
-@pytest.mark.parametrize("file", ["model.8.9.plan", RECORD])
-def test_a_registered_plan_that_changed_is_refused(file: str, built: Builder) -> None:
-    path = (built.version_dir / record_for(built, L4).path_in_version).with_name(file)
+def test_a_registered_plan_that_changed_is_refused(built: Builder) -> None:
+    path = built.version_dir / record_for(built, L4).path_in_version
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-9])
     for use in (lambda: promote(built.repository, "digits", 1), built):
-        with pytest.raises(IntegrityError, match=file) as caught:
+        with pytest.raises(IntegrityError, match=r"model\.8\.9\.plan") as caught:
             use()
         assert str(path.parent) in caught.value.hint
+
+
+def test_a_damaged_record_counts_as_none_and_hides_no_other(built: Builder) -> None:
+    record = record_for(built, L4)
+    path = (built.version_dir / record.path_in_version).with_name(RECORD)
+    path.chmod(0o644)
+    path.write_text("{")
+    readable, damaged = readable_records(built.version_dir)
+    assert [r.gpu for r in readable] == [T4]
+    assert [error.path for error in damaged] == [path]
+    # The promoted version serves an L4 with that plan.
+    with pytest.raises(IncompatibleError, match=r"no plan .* 8\.9"):
+        promote(built.repository, "digits", 1)
+    promote(built.repository, "digits", 1, without_plans=True)
+    assert list(named(built)) == ["7.5"]
+    with pytest.raises(RepositoryError, match="in the way, and is damaged"):
+        built(L4)
+    shutil.rmtree(path.parent)
+    built(L4)
+    assert sorted(named(built)) == ["7.5", "8.9"]
+
+
+def test_a_damaged_half_precision_model_is_made_anew(builder: Builder, tmp_path: Path) -> None:
+    builder.cache = shutil.copytree(builder.cache, tmp_path / "cache")
+    for path in (builder.cache / "fp16").iterdir():
+        path.write_bytes(b"junk")
+    record = builder().record
+    assert [hop.result.hop for hop in record.hops] == ["int8 plan", "fp32 plan", "fp16 plan"]
 
 
 def test_a_changed_onnx_is_refused_before_anything_is_built(

@@ -219,7 +219,28 @@ def test_one_builder_works_at_a_time(tmp_path: Path, inputs: PlanInputs) -> None
     go_on.set()
     for thread in threads:
         thread.join(30)
-    assert [plan.hit for plan in found] == [False, True]
+    assert sorted(plan.hit for plan in found) == [False, True]
+
+
+def test_an_entry_that_came_in_the_meantime_is_not_built_over(
+    tmp_path: Path, inputs: PlanInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another builder ends between our first look and our lock."""
+    cache, other = EngineCache(tmp_path), EngineCache(tmp_path)
+    look = cache._entry
+    looks: list[CachedPlan | None] = []
+
+    def first_look_misses(wanted: PlanInputs) -> CachedPlan | None:
+        if looks:
+            return look(wanted)
+        looks.append(None)
+        other.get_or_build(wanted, write(b"theirs"))
+        return None
+
+    monkeypatch.setattr(cache, "_entry", first_look_misses)
+    found = cache.get_or_build(inputs, never)
+    assert found.hit
+    assert found.path.read_bytes() == b"theirs"
 
 
 def test_measured_kernels_are_kept_per_gpu_and_library(tmp_path: Path, inputs: PlanInputs) -> None:

@@ -1,11 +1,13 @@
 """GPUs are asked through NVML. There is none here, so a stand-in plays the driver."""
 
+import os
+import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from clickclean_export.engine.device import Gpu, gpu_at, gpus
+from clickclean_export.engine.device import Gpu, alone, gpu_at, gpus
 from clickclean_export.errors import IncompatibleError, MissingExtraError
 
 CARDS = [("NVIDIA L4", (8, 9), 23034), ("NVIDIA H100 80GB HBM3", (9, 0), 81559)]
@@ -40,6 +42,9 @@ class Driver(ModuleType):
     def nvmlDeviceGetCudaComputeCapability(self, handle: int) -> tuple[int, int]:  # noqa: N802
         return self._cards[handle][1]
 
+    def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
+        return f"GPU-{handle}"
+
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(total=self._cards[handle][2] * 2**20)
 
@@ -63,8 +68,8 @@ def test_the_real_library_has_what_is_used() -> None:
 
 def test_gpus_in_the_drivers_order(driver: Driver) -> None:
     assert gpus() == (
-        Gpu("NVIDIA L4", "8.9", "610.43.02", 23034),
-        Gpu("NVIDIA H100 80GB HBM3", "9.0", "610.43.02", 81559),
+        Gpu("NVIDIA L4", "8.9", "610.43.02", 23034, "GPU-0"),
+        Gpu("NVIDIA H100 80GB HBM3", "9.0", "610.43.02", 81559, "GPU-1"),
     )
     assert driver.open == 0
     assert gpu_at(1).compute_capability == "9.0"
@@ -101,3 +106,26 @@ def test_without_nvmls_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(MissingExtraError, match="nvidia-ml-py"):
         gpus()
+
+
+@pytest.mark.parametrize(("before", "seen"), [(None, "GPU-7"), ("0", "GPU-7"), ("MIG-1", "MIG-1")])
+def test_cuda_sees_the_chosen_gpu_alone(
+    before: str | None, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own name: NVML and CUDA count differently."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if before is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
+    program = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    with alone(Gpu("NVIDIA L4", "8.9", uuid="GPU-7")):
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, check=True, text=True
+        )
+    assert done.stdout.strip() == seen
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
+
+
+def test_a_described_gpu_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with alone(Gpu("NVIDIA L4", "8.9")):
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
