@@ -123,16 +123,16 @@ def versions(
     A plan whose record cannot be read is listed as damaged.
     """
     from clickclean.console import print_json
-    from clickclean.listing import model_row, row_text, warn_of_damage
+    from clickclean.listing import as_line, listed
     from clickclean_export.repository import Repository
 
     found = Repository(repository)
-    rows = [model_row(found, model) for model in found.models()]
+    rows = [listed(found, model) for model in found.models()]
     if as_json:
         print_json([asdict(row) for row in rows])
         return
     for row in rows:
-        typer.echo(row_text(row))
+        typer.echo(as_line(row))
 
 
 @app.command()

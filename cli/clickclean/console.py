@@ -20,6 +20,7 @@ def say(text: str) -> None:
 def print_json(value: Any) -> None:
     """Write one JSON document to stdout."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.flush()  # a full disk is an error of the verb, not of Python's end
 
 
 def print_table(rows: list[tuple[str, str]]) -> None:
@@ -27,6 +28,7 @@ def print_table(rows: list[tuple[str, str]]) -> None:
     left = max(len(name) for name, _ in rows)
     right = max(len(figure) for _, figure in rows)
     sys.stdout.write("".join(f"{name:<{left}}  {figure:>{right}}\n" for name, figure in rows))
+    sys.stdout.flush()
 
 
 class Steps:

@@ -1,14 +1,18 @@
 """What a user types wrong: one sentence, a hint, the documented exit code, nothing left behind."""
 
+import os
 import re
 import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from tests.conftest import ROOT, Command, Finished, PublishedModels
+from tests.conftest import BIN, ROOT, Command, Finished, PublishedModels
+from tests.models.onnx_files import conv_block
 
 DIGITS = ROOT / "examples" / "digits"
 
@@ -124,3 +128,32 @@ def test_usage_errors_are_the_shells_own(clickclean: Command) -> None:
         done = clickclean(*words)
         assert done.code == 2
         assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("words", [["versions"], ["versions", "--json"]])
+def test_a_full_disk_is_a_sentence(words: list[str], published: PublishedModels) -> None:
+    buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [BIN / "clickclean", *words, "-r", published.repository],
+            env=buffered,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device.\n")
+
+
+def test_a_name_that_the_terminal_cannot_show(tmp_path: Path) -> None:
+    onnx.save(conv_block(inputs={"m": ["배치", 2]}), tmp_path / "model.onnx")
+    done = subprocess.run(
+        [BIN / "clickclean", "engine", "check", tmp_path / "model.onnx", "--axis", "batch=1"],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert rb"its axis '\ubc30\uce58' is free" in done.stdout

@@ -1,8 +1,10 @@
 """The verbs that need no server."""
 
+import json
 from pathlib import Path
 
 from tests.conftest import Command, PublishedModels
+from tests.models.plans import H100, L4, add_plan
 
 
 def test_publish_says_what_it_did(published: PublishedModels) -> None:
@@ -16,13 +18,34 @@ def test_publish_says_what_it_did(published: PublishedModels) -> None:
 def test_versions(clickclean: Command, published: PublishedModels) -> None:
     done = clickclean("versions", "-r", str(published.repository), "--json")
     assert done.json == [
-        {"model": "digits", "versions": [1], "promoted": 1},
-        {"model": "strokes", "versions": [1], "promoted": 1},
+        {"model": model, "versions": [1], "promoted": 1, "plans": {}, "damaged": {}}
+        for model in ("digits", "strokes")
     ]
     assert (
         "digits  versions 1  promoted 1"
         in clickclean("versions", "-r", str(published.repository)).out
     )
+
+
+def test_versions_with_plans_of_which_one_is_damaged(
+    clickclean: Command, published: PublishedModels, tmp_path: Path
+) -> None:
+    repository = published.copy(tmp_path / "repository")
+    good, bad = (add_plan(repository / "digits" / "1", gpu) for gpu in (L4, H100))
+    folder = repository / "digits" / "1" / "engines" / bad.id
+    record = json.loads((folder / "record.json").read_bytes())
+    (folder / "record.json").chmod(0o644)
+    (folder / "record.json").write_text(json.dumps({**record, "version": "one"}))
+    done = clickclean("versions", "-r", str(repository))
+    assert done.code == 0, done.err
+    digits, strokes = done.out.splitlines()
+    assert digits.startswith(f"digits  versions 1 (plans 8.9; plans damaged: {folder}/record.json")
+    assert f"(rm -r {folder}, then clickclean engine build again))  promoted 1" in digits
+    assert strokes == "strokes  versions 1  promoted 1"
+    (row, _) = clickclean("versions", "-r", str(repository), "--json").json
+    assert row["plans"] == {"1": [good.inputs.compute_capability]}
+    assert [list(row["damaged"]), len(row["damaged"]["1"])] == [["1"], 1]
+    assert "version: " in row["damaged"]["1"][0]
 
 
 def test_report(clickclean: Command, published: PublishedModels, tmp_path: Path) -> None:

@@ -224,7 +224,9 @@ def _size_faults(item: "onnx.ValueInfoProto") -> Iterator[Finding]:
             remedy = "export it with the size that it has, or as a free axis by name"
             yield Finding("empty-axis", item.name, text, remedy)
         elif axis.dim_value > LARGEST_AXIS:
-            text = f"axis {index} is fixed at {axis.dim_value}; TensorRT takes {LARGEST_AXIS} at most"
+            text = (
+                f"axis {index} is fixed at {axis.dim_value}; TensorRT takes {LARGEST_AXIS} at most"
+            )
             yield Finding("axis-too-large", item.name, text, "export it with a smaller size")
 
 

@@ -73,18 +73,19 @@ def external_data_problem(tensor: "onnx.TensorProto", folder: Path) -> tuple[str
     inside = os.path.normpath(location)
     if not location or inside.startswith("..") or Path(inside).is_absolute():
         return location, "is outside the folder of the ONNX file"
-    path = folder / inside
+    return location, _side_file_problem(folder / inside, start + length)
+
+
+def _side_file_problem(path: Path, needed: int) -> str:
     try:
         if not path.is_file():
-            return location, "is missing"
+            return "is missing"
         size = path.stat().st_size
-    except OSError as error:
-        return location, f"cannot be read ({error.strerror})"
+    except OSError as error:  # a name that is too long for the file system, say
+        return f"cannot be read ({error.strerror})"
     if not os.access(path, os.R_OK):
-        return location, "cannot be read (it is not yours to read)"
-    if size < start + length:
-        return location, f"is cut off: {size} bytes, {start + length} needed"
-    return location, ""
+        return "cannot be read (Permission denied)"
+    return f"is cut off: {size} bytes, {needed} needed" if size < needed else ""
 
 
 def _external(tensor: "onnx.TensorProto") -> tuple[str, int, int]:

@@ -8,7 +8,7 @@ import pytest
 
 from clickclean_export.engine.check import check_file, check_onnx, check_version
 from clickclean_export.engine.options import BuildOptions, Range
-from clickclean_export.engine.profiles import AxisError, parse_axis
+from clickclean_export.engine.profiles import AxisError, parse_axes, parse_axis
 from clickclean_export.errors import EngineRefused, IntegrityError
 from clickclean_export.recipe import AxisRange
 from tests.conftest import Command, PublishedModels
@@ -145,6 +145,36 @@ def test_an_axis_that_is_no_range_is_a_usage_error(text: str) -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "size", [str(2**31), "9" * 5000, f"1:2:{'9' * 5000}", f"1:{2**31}:{2**31}"]
+)
+def test_a_size_that_no_axis_can_have_is_a_usage_error(size: str) -> None:
+    with pytest.raises(AxisError, match="a size is 2147483647 at most") as caught:
+        parse_axis(f"batch={size}")
+    assert caught.value.exit_code == 2
+    assert len(str(caught.value)) < 150
+
+
+def test_the_largest_size_is_one(tmp_path: Path) -> None:
+    assert parse_axis(f"batch=1:1:000{2**31 - 1}")[1].max == 2**31 - 1
+
+
+@pytest.mark.parametrize("name", ["배치", "a=b", "n:1", "?0", "a b", "="])
+def test_an_axis_may_have_any_name(name: str, tmp_path: Path) -> None:
+    axes = parse_axes([f"{name}=1:2:4"])
+    assert axes == {name: AxisRange(min=1, opt=2, max=4)}
+    checked = check_file(save(conv_block(inputs={"m": [name, 2]}), tmp_path), {**BATCH, **axes})
+    assert checked.profiles == 1
+
+
+def test_an_axis_has_one_range(clickclean: Command, tmp_path: Path) -> None:
+    assert list(parse_axes(["batch=1", "length=2"])) == ["batch", "length"]
+    path = save(conv_block(), tmp_path)
+    done = clickclean("engine", "check", str(path), "--axis", "batch=1", "--axis", "batch=2")
+    assert done.code == 2
+    assert "error: axis 'batch=2': given twice" in done.err
+
+
 def test_one_size_is_a_range(tmp_path: Path) -> None:
     assert parse_axis("batch=4") == ("batch", AxisRange(min=4, opt=4, max=4))
 
@@ -175,9 +205,20 @@ def test_the_command_names_node_reason_and_remedy(clickclean: Command, tmp_path:
         (["digits:x"], 2),
         (["digits:9"], 1),
         (["no-such-model"], 1),
-        (["no-such-file.onnx"], 3),
+        (["no-such-file.onnx"], 2),
+        (["no-such-file.ONNX"], 2),
+        (["no-such-file.onnx", "--json"], 2),
+        (["/.onnx"], 2),
+        (["/dev/null/model.onnx"], 2),
+        (["n" * 300 + ".onnx"], 2),
         (["digits", "--axis", "batch=1"], 2),
+        (["digits", "--axis", ""], 2),
+        ([f"digits:{'9' * 5000}"], 2),
+        ([""], 1),
+        (["-"], 1),
+        (["../digits"], 1),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_wrong_words(
     words: list[str], code: int, clickclean: Command, published: PublishedModels
@@ -185,4 +226,29 @@ def test_wrong_words(
     done = clickclean("engine", "check", *words, "-r", str(published.repository))
     assert done.code == code
     assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err
+    assert "hint: " in done.err
+    assert done.out == ""
+
+
+def test_a_folder_is_no_file(clickclean: Command, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").mkdir()
+    done = clickclean("engine", "check", str(tmp_path / "model.onnx"))
+    assert done.code == 2
+    assert f"error: {tmp_path}/model.onnx cannot be read (Is a directory)" in done.err
+    assert "hint: give an ONNX file" in done.err
+
+
+def test_a_file_is_known_by_its_suffix_in_any_case(clickclean: Command, tmp_path: Path) -> None:
+    path = save(conv_block(), tmp_path).rename(tmp_path / "CONV.ONNX")
+    done = clickclean("engine", "check", str(path), "--axis", "batch=1", "--json")
+    assert done.code == 0, done.err
+    assert done.json["passes"] is True
+
+
+def test_an_axis_without_room_is_a_finding(clickclean: Command, tmp_path: Path) -> None:
+    path = save(conv_block(inputs={"m": [0, 3]}), tmp_path)
+    done = clickclean("engine", "check", str(path), "--axis", "batch=1")
+    assert done.code == 3
+    assert "m  [empty-axis]" in done.out
     assert "Traceback" not in done.err

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from clickclean_export.engine.findings import Finding
-from clickclean_export.engine.lint import GraphInput, lint, read_inputs
+from clickclean_export.engine.lint import GraphInput, OnnxNotReadError, lint, read_inputs
 from clickclean_export.errors import EngineRefused
 from tests.models.onnx_draft import Draft
 from tests.models.onnx_files import (
@@ -114,9 +114,10 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.onnx", "."])
 def test_a_file_that_cannot_be_read(name: str, tmp_path: Path) -> None:
-    (finding,) = lint(tmp_path / name)
-    assert finding.code == "not-onnx"
-    assert "cannot be read" in finding.problem
+    for read in (lint, read_inputs):
+        with pytest.raises(OnnxNotReadError, match=r"cannot be read \(.*directory\)") as caught:
+            read(tmp_path / name)
+        assert caught.value.exit_code == 2
 
 
 def test_a_damaged_file_is_a_finding_and_no_traceback(tmp_path: Path) -> None:
@@ -188,6 +189,15 @@ class TestSideFiles:
         (finding,) = lint(path)
         assert finding.code == "external-data-missing"
         assert "is outside the folder" in finding.problem
+
+    def test_a_name_that_no_file_can_have(self, path: Path) -> None:
+        model = onnx.load(path, load_external_data=False)
+        for tensor in model.graph.initializer:
+            tensor.external_data[0].value = "n" * 5000
+        path.write_bytes(model.SerializeToString())
+        (finding,) = lint(path)
+        assert finding.code == "external-data-missing"
+        assert "cannot be read (File name too long)" in finding.problem
 
     def test_inputs_are_known_without_it(self, path: Path, tmp_path: Path) -> None:
         (tmp_path / "model.data").unlink()
@@ -341,6 +351,23 @@ def test_types_that_tensorrt_has_nowhere(save: Save) -> None:
         "use two float32 tensors, real and imaginary part",
         "use int64",
     ]
+
+
+def test_sizes_that_no_request_has(save: Save) -> None:
+    sizes: dict[str, list[int | str | None]] = {
+        "none": ["batch", 0],
+        "huge": [2**31, 3],
+        "wraps": [2**32 + 1],
+        "largest": [2**31 - 1],
+    }
+    findings = lint(save(conv_block(inputs=sizes)))
+    assert found(findings) == [
+        ("empty-axis", "none"),
+        ("axis-too-large", "huge"),
+        ("axis-too-large", "wraps"),
+    ]
+    assert "axis 1 is fixed at 0" in findings[0].problem
+    assert "axis 0 is fixed at 4294967297; TensorRT takes 2147483647" in findings[2].problem
 
 
 def test_inputs_are_what_a_caller_gives(save: Save) -> None:
