@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clickclean_export.engine.build import Built
     from clickclean_export.engine.explain import Explanation
-    from clickclean_export.engine.findings import Finding
     from clickclean_export.engine.preflight import Mismatch, Target
     from clickclean_export.engine.proof import EngineCheck
     from clickclean_export.engine.record import EngineRecord
+    from clickclean_export.findings import Finding
 
 
 def check_text(name: str, checked: "EngineCheck") -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from clickclean_client import ClickCleanError
-from clickclean_export.engine.findings import Finding
+from clickclean_export.findings import Finding
 
 _SHOWN = 3
 

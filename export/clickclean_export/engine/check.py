@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from clickclean_export.engine.compiler import OnPhase, compile_plan
-from clickclean_export.engine.findings import Finding
 from clickclean_export.engine.lint import lint, read_inputs
 from clickclean_export.engine.options import BuildOptions, Flavour, Profile
 from clickclean_export.engine.profiles import (
@@ -23,6 +22,7 @@ from clickclean_export.engine.profiles import (
 )
 from clickclean_export.engine.proof import EngineCheck
 from clickclean_export.errors import EngineRefused
+from clickclean_export.findings import Finding
 from clickclean_export.manifest import MODEL, read_manifest, verify_files
 from clickclean_export.recipe import AxisRange, Recipe
 from clickclean_export.repository import Repository

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clickclean_export.engine.findings import Finding
+from clickclean_export.findings import Finding
 
 # No driver here: said by every failing call of TensorRT-RTX on a machine without a GPU.
 _NO_DRIVER = re.compile(r"\[checkMacros\.cpp::catchCudaError::\d+\].*?\(cudaError 35: [^)]*\)\)")

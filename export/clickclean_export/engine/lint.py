@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clickclean_export.engine.findings import Finding
 from clickclean_export.engine.lint_operators import operator_findings
 from clickclean_export.engine.lint_parts import (
     attributes,
@@ -26,6 +25,7 @@ from clickclean_export.engine.lint_parts import (
 from clickclean_export.engine.lint_qdq import DEQUANTIZE, QUANTIZE, qdq_findings
 from clickclean_export.engine.lint_scope import Scope
 from clickclean_export.errors import EngineRefused, ExportError
+from clickclean_export.findings import Finding
 
 if TYPE_CHECKING:
     import onnx

@@ -9,8 +9,8 @@ one. ONNX's own operators that TensorRT lacks (docs/operators.md there) are left
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from clickclean_export.engine.findings import Finding
 from clickclean_export.engine.lint_parts import attributes, place
+from clickclean_export.findings import Finding
 
 if TYPE_CHECKING:
     import onnx

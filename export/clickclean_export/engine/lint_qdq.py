@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickclean_export.engine.findings import Finding
 from clickclean_export.engine.lint_parts import attributes, optional_input, place, type_name
 from clickclean_export.engine.lint_scope import Scope
+from clickclean_export.findings import Finding
 
 if TYPE_CHECKING:
     import onnx

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from clickclean_export.engine.findings import Finding
 from clickclean_export.engine.lint import LARGEST_AXIS, GraphInput
 from clickclean_export.engine.options import BuildOptions, Profile, Range
 from clickclean_export.errors import ExportError
+from clickclean_export.findings import Finding
 from clickclean_export.recipe import AxisRange, Recipe, Tensor
 
 # Exporters name free axes as they like, "=" and ":" included.

@@ -8,9 +8,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from clickclean_export.engine.findings import Finding
 from clickclean_export.engine.lint import GraphInput, OnnxNotReadError, lint, read_inputs
 from clickclean_export.errors import EngineRefused
+from clickclean_export.findings import Finding
 from tests.models.onnx_draft import Draft
 from tests.models.onnx_files import (
     BROKEN,
