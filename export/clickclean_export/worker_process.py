@@ -70,10 +70,12 @@ def run_worker(
         process.kill()
 
     timer = threading.Timer(timeout_s, kill)
-    timer.start()
+    # A signal may come at any line: then this process must end, and not wait for the timer.
+    timer.daemon = True
     result: Message | None = None
     refused: OSError | None = None
     try:
+        timer.start()
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
         for line in process.stdout:
             message: Message = json.loads(line)
