@@ -8,8 +8,10 @@ import pytest
 from clickclean_export.engine import check
 from clickclean_export.engine.proof import PROVES_NOT
 from clickclean_export.errors import EngineRefused
+from clickclean_export.manifest import read_manifest
 from clickclean_export.publish import publish
 from clickclean_export.report import write_report
+from tests.conftest import PublishedModels
 from tests.export.conftest import MODEL_PY, Write
 
 
@@ -38,12 +40,13 @@ def test_without_the_extra_it_is_said_that_nothing_was_checked(
     assert "compile check was not run" in page.read_text()
 
 
-def test_the_report_says_what_the_check_is_worth(write: Write, tmp_path: Path) -> None:
-    repository, page = tmp_path / "repository", tmp_path / "report.html"
-    published = publish(write(), repository, serve=None)
-    checked = published.manifest.engine_check
+def test_the_report_says_what_the_check_is_worth(
+    published: PublishedModels, tmp_path: Path
+) -> None:
+    repository, page = published.repository, tmp_path / "report.html"
+    checked = read_manifest(repository / "digits" / "1").engine_check
     assert checked is not None
-    write_report(repository, "tiny", None, page)
+    write_report(repository, "digits", None, page)
     text = page.read_text()
     assert f"TensorRT-RTX {checked.library_version} took the INT8 file" in text
     assert all(line in text for line in PROVES_NOT)
