@@ -94,6 +94,12 @@ class GatedHop:
             return "fail"
         return "inconclusive" if "inconclusive" in outcomes else "pass"
 
+    @property
+    def summary(self) -> str:
+        """The outcome with its two shares, as progress says them."""
+        shares = f"accuracy {self.result.accuracy:.2%}, agreement {self.result.agreement:.2%}"
+        return f"{self.outcome}: {shares}"
+
 
 def judge(result: HopResult, rules: GatesSection) -> GatedHop:
     """Apply every gate that belongs to the hop."""

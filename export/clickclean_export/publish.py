@@ -202,10 +202,7 @@ class _Publication:
             self._float = answers
         gated = judge(compare(hop, answers, self._float, evaluation.labels), self._recipe.gates)
         self._hops.append(gated)
-        result = gated.result
-        self._progress.end(
-            f"{gated.outcome}: accuracy {result.accuracy:.2%}, agreement {result.agreement:.2%}"
-        )
+        self._progress.end(gated.summary)
         enforce(gated, self._recipe.gates)
         return answers
 

@@ -8,7 +8,7 @@ its plan are added under ``engines/`` by one rename.
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -114,15 +114,6 @@ def build_engine(
 
 
 @dataclass(frozen=True)
-class _Form:
-    """One form of the model: its hop, its file, and its plan."""
-
-    hop: str
-    onnx: Path
-    plan: CachedPlan
-
-
-@dataclass(frozen=True)
 class _Build:
     repository: Repository
     directory: Path
@@ -144,7 +135,7 @@ class _Build:
         findings = lint(source)
         if findings:
             raise EngineRefused(source.name, findings)
-        inputs = self._inputs(source, library)
+        inputs = self._inputs(self.manifest.files[MODEL].sha256, library)
         data, left_out = labelled_data(self.directory, self.manifest, self.recipe, recipe_path)
         registered = find_registered(self.directory, inputs, data.sha256 if recipe_path else "")
         if registered is not None:
@@ -153,29 +144,28 @@ class _Build:
             path = self.directory / registered.path_in_version
             return Built(registered, path, from_cache=True)
 
-        forms = [self._compile(PLAN_INT8, source, library)]
-        forms.append(self._compile(PLAN_FP32, self.directory / FLOAT_MODEL, library))
+        float_onnx = self.directory / FLOAT_MODEL
+        float_inputs = self._inputs(self.manifest.files[FLOAT_MODEL].sha256, library)
+        plans = {PLAN_INT8: self._compile(PLAN_INT8, source, inputs)}
+        plans[PLAN_FP32] = self._compile(PLAN_FP32, float_onnx, float_inputs)
         try:
-            known = self.cache.root / "fp16"
-            half = half_model(self.directory / FLOAT_MODEL, data, self.work, known)
-            forms.append(self._compile(PLAN_FP16, half, library))
+            half = half_model(float_onnx, data, self.work, self.cache.root / "fp16")
+            half_inputs = self._inputs(file_record(half).sha256, library)
+            plans[PLAN_FP16] = self._compile(PLAN_FP16, half, half_inputs)
         except (MissingExtraError, ConversionError, EngineRefused) as error:
             # The comparison is worth having, the plan does not depend on it.
             left_out.append(f"FP16 was not compared: {error}")
         with ExitStack() as stack:
             runners = {
-                form.hop: stack.enter_context(self.open_plan(form.plan.path, inputs.profiles))
-                for form in forms
+                hop: stack.enter_context(self.open_plan(plan.path, inputs.profiles))
+                for hop, plan in plans.items()
             }
-            evidence = gather(
-                self.recipe, self.directory / FLOAT_MODEL, runners, data, self.progress
-            )
-        evidence = replace(evidence, not_done=tuple(left_out))
-        return self._register(forms[0].plan, inputs, evidence)
+            evidence = gather(self.recipe, float_onnx, runners, data, self.progress)
+        return self._register(plans[PLAN_INT8], evidence, left_out)
 
-    def _inputs(self, onnx: Path, library: str) -> PlanInputs:
+    def _inputs(self, onnx_sha256: str, library: str) -> PlanInputs:
         return PlanInputs(
-            onnx_sha256=file_record(onnx).sha256,
+            onnx_sha256=onnx_sha256,
             flavour=self.flavour,
             library_version=library,
             gpu_name=self.gpu.name,
@@ -184,9 +174,7 @@ class _Build:
             options=build_options(self.recipe),
         )
 
-    def _compile(self, hop: str, onnx: Path, library: str) -> _Form:
-        inputs = self._inputs(onnx, library)
-
+    def _compile(self, hop: str, onnx: Path, inputs: PlanInputs) -> CachedPlan:
         def build(target: Path, timing_cache: Path) -> Compiled:
             return compile_plan(
                 onnx,
@@ -204,9 +192,9 @@ class _Build:
         )
         size = f"{plan.entry.plan.size_bytes / 2**20:.2f} MiB"
         self.progress.end(f"{size}, from the cache" if plan.hit else size)
-        return _Form(hop, onnx, plan)
+        return plan
 
-    def _register(self, built: CachedPlan, inputs: PlanInputs, evidence: Evidence) -> Built:
+    def _register(self, built: CachedPlan, evidence: Evidence, left_out: list[str]) -> Built:
         self.progress.begin("register")
         record = EngineRecord(
             model=self.manifest.model,
@@ -214,14 +202,14 @@ class _Build:
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             plan_name=f"model.{self.gpu.compute_capability}.plan",
             plan=built.entry.plan,
-            inputs=inputs,
+            inputs=built.entry.inputs,
             gpu=self.gpu,
             build_seconds=built.entry.compiled.build_s,
             warnings=built.entry.compiled.warnings,
             data=evidence.data,
             hops=evidence.hops,
             speed=evidence.speed,
-            not_done=evidence.not_done,
+            not_done=tuple(left_out),
             tools=tool_versions(),
         )
         path = register(self.directory, record, built.path)

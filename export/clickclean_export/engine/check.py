@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clickclean_export.engine.compiler import OnPhase, compile_plan
-from clickclean_export.engine.lint import lint, read_inputs
+from clickclean_export.engine.lint import GraphInput, lint, read_inputs
 from clickclean_export.engine.options import BuildOptions, Flavour, Profile
 from clickclean_export.engine.profiles import (
     axis_profile,
@@ -56,11 +56,61 @@ def check_onnx(
         ConversionError: TensorRT-RTX crashed (exit 1).
     """
     started = time.monotonic()
-    findings = lint(path)
-    if not findings:
-        findings = unfit(read_inputs(path), profiles)
+    _refuse(path, unfit(_sound_inputs(path), profiles))
+    return _compile(path, profiles, options, on_phase, started)
+
+
+def check_recipe(recipe: Recipe, path: Path, on_phase: OnPhase = lambda *_: None) -> EngineCheck:
+    """Check a file with the profiles and options of a recipe; raises as ``check_onnx`` does."""
+    return check_onnx(path, recipe_profiles(recipe), build_options(recipe), on_phase)
+
+
+def check_file(
+    path: Path, axes: Mapping[str, AxisRange], on_phase: OnPhase = lambda *_: None
+) -> EngineCheck:
+    """Check any ONNX file, with ranges for its free axes by name; raises as ``check_onnx`` does."""
+    started = time.monotonic()
+    profiles, findings = axis_profile(_sound_inputs(path), axes)
+    _refuse(path, findings)
+    return _compile(path, profiles, BuildOptions(), on_phase, started)
+
+
+def check_version(
+    repository_path: Path,
+    model: str,
+    version: int | None = None,
+    on_phase: OnPhase = lambda *_: None,
+) -> tuple[int, EngineCheck]:
+    """Check a published version (default: the newest); returns its number too.
+
+    Raises:
+        VersionNotFoundError: no such version (exit 1).
+        IntegrityError: its files are not what was published (exit 3).
+        EngineRefused, MissingExtraError, ConversionError: see ``check_onnx``.
+    """
+    number, directory = Repository(repository_path).find(model, version)
+    manifest = read_manifest(directory)
+    verify_files(directory, manifest.files)
+    return number, check_recipe(manifest.recipe_of(directory), directory / MODEL, on_phase)
+
+
+def _sound_inputs(path: Path) -> tuple[GraphInput, ...]:
+    _refuse(path, lint(path))
+    return read_inputs(path)
+
+
+def _refuse(path: Path, findings: Sequence[Finding]) -> None:
     if findings:
         raise EngineRefused(path.name, findings)
+
+
+def _compile(
+    path: Path,
+    profiles: Sequence[Profile],
+    options: BuildOptions,
+    on_phase: OnPhase,
+    started: float,
+) -> EngineCheck:
     with tempfile.TemporaryDirectory(prefix="clickclean-") as folder:
         compiled = compile_plan(
             path,
@@ -81,43 +131,6 @@ def check_onnx(
         warnings=compiled.warnings,
         not_checked=_left_out(options),
     )
-
-
-def check_recipe(recipe: Recipe, path: Path, on_phase: OnPhase = lambda *_: None) -> EngineCheck:
-    """Check a file with the profiles and options of a recipe; raises as ``check_onnx`` does."""
-    return check_onnx(path, recipe_profiles(recipe), build_options(recipe), on_phase)
-
-
-def check_file(
-    path: Path, axes: Mapping[str, AxisRange], on_phase: OnPhase = lambda *_: None
-) -> EngineCheck:
-    """Check any ONNX file, with ranges for its free axes by name; raises as ``check_onnx`` does."""
-    findings: tuple[Finding, ...] = lint(path)
-    if findings:
-        raise EngineRefused(path.name, findings)
-    profiles, findings = axis_profile(read_inputs(path), axes)
-    if findings:
-        raise EngineRefused(path.name, findings)
-    return check_onnx(path, profiles, BuildOptions(), on_phase)
-
-
-def check_version(
-    repository_path: Path,
-    model: str,
-    version: int | None = None,
-    on_phase: OnPhase = lambda *_: None,
-) -> tuple[int, EngineCheck]:
-    """Check a published version (default: the newest); returns its number too.
-
-    Raises:
-        VersionNotFoundError: no such version (exit 1).
-        IntegrityError: its files are not what was published (exit 3).
-        EngineRefused, MissingExtraError, ConversionError: see ``check_onnx``.
-    """
-    number, directory = Repository(repository_path).find(model, version)
-    manifest = read_manifest(directory)
-    verify_files(directory, manifest.files)
-    return number, check_recipe(manifest.recipe_of(directory), directory / MODEL, on_phase)
 
 
 def _left_out(options: BuildOptions) -> tuple[str, ...]:

@@ -28,7 +28,6 @@ class Evidence:
     data: DataRecord
     hops: tuple[GatedHop, ...]
     speed: tuple[PlanSpeed, ...]
-    not_done: tuple[str, ...] = ()
 
 
 def labelled_data(
@@ -91,9 +90,7 @@ def gather(
         progress.begin(f"gate: {hop}")
         result = compare(hop, answer_all(recipe, hop, runner, data), reference, data.labels)
         gated = judge(result, recipe.gates)
-        progress.end(
-            f"{gated.outcome}: accuracy {result.accuracy:.2%}, agreement {result.agreement:.2%}"
-        )
+        progress.end(gated.summary)
         if hop == PLAN_INT8:
             enforce(gated, recipe.gates)
         hops.append(gated)

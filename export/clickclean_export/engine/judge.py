@@ -175,9 +175,9 @@ def _error_finding(error: Mapping[str, str]) -> Finding:
         return Finding(error["code"], error["node"], problem, remedy)
     text = _clean(error["text"])
     where = error["node"] or (f"operator {error['operator']}" if error["operator"] else "")
-    for known in _KNOWN:
-        if known.pattern.search(text):
-            return Finding(known.code, where, known.problem, known.remedy)
+    known = _known_finding(text, where)
+    if known is not None:
+        return known
     operator = error["operator"]
     if error["code"] in _UNSUPPORTED and operator:
         return Finding(
@@ -186,11 +186,15 @@ def _error_finding(error: Mapping[str, str]) -> Finding:
     return Finding("parser-error", where, f"the parser says: {text}", "mend the ONNX file there")
 
 
-def _log_finding(text: str) -> Finding:
+def _known_finding(text: str, where: str) -> Finding | None:
     for known in _KNOWN:
         if known.pattern.search(text):
-            return Finding(known.code, "", known.problem, known.remedy)
-    return Finding(
+            return Finding(known.code, where, known.problem, known.remedy)
+    return None
+
+
+def _log_finding(text: str) -> Finding:
+    return _known_finding(text, "") or Finding(
         "builder-error",
         "",
         f"the builder says: {text}",

@@ -1,5 +1,6 @@
 """How a plan is built: the choices that end up in it, and so in its cache key."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,12 @@ class Range:
     min: tuple[int, ...]
     opt: tuple[int, ...]
     max: tuple[int, ...]
+
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Tell whether a shape has as many axes, and lies within the range on each."""
+        return len(shape) == len(self.min) and all(
+            low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
+        )
 
 
 Profile = dict[str, Range]

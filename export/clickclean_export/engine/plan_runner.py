@@ -119,16 +119,7 @@ def fitting_profile(profiles: Sequence[Profile], feed: Feed) -> int:
         ConversionError: there is none.
     """
     for index, profile in enumerate(profiles):
-        if all(
-            len(array.shape) == len(profile[name].min)
-            and all(
-                low <= size <= high
-                for low, size, high in zip(
-                    profile[name].min, array.shape, profile[name].max, strict=True
-                )
-            )
-            for name, array in feed.items()
-        ):
+        if all(profile[name].takes(array.shape) for name, array in feed.items()):
             return index
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
     raise ConversionError("asking the plan", f"no optimization profile takes {shapes}")

@@ -342,14 +342,7 @@ def _warmup_rules(config: TritonConfig, used: dict[int, Profile]) -> _Problems:
 
 
 def _takes(profile: Profile, sent: dict[str, tuple[int, ...]]) -> bool:
-    return all(
-        len(shape) == len(profile[name].max)
-        and all(
-            low <= size <= high
-            for size, low, high in zip(shape, profile[name].min, profile[name].max, strict=True)
-        )
-        for name, shape in sent.items()
-    )
+    return all(profile[name].takes(shape) for name, shape in sent.items())
 
 
 def _numbers(pattern: re.Pattern[str], text: str) -> tuple[int, ...] | None:
