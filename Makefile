@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "error: Python 3.11 is needed, '$(PYTHON)' is another. hint: make PYTHON=/path/to/python3.11" >&2; exit 4; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[export,engine,server,loadtest,cli,dev]'
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[export,engine,server,loadtest,experiments,cli,dev]'
 	@touch $(READY)
 
 demo: $(READY) ## checkpoint -> INT8 -> gates -> TensorRT check -> Triton -> load test -> report

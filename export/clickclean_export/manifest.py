@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,9 @@ FORMAT: Literal[1] = 1
 MANIFEST, MODEL, FLOAT_MODEL = "manifest.json", "model.onnx", "fp32.onnx"
 GOLDEN, MISREAD = "golden.npz", "misread.npz"
 ENGINES = "engines"
-"""Folder of plans, the one thing that is added to a version after it was published."""
+"""Folder of plans, which are added to a version after it was published."""
+SIGNATURE = "model.sig"
+"""Added after publication too, to a version and to the folder of a plan."""
 
 
 @dataclass(frozen=True)
@@ -143,18 +145,46 @@ def read_manifest(directory: Path) -> Manifest:
         raise IntegrityError(path, f"is not a manifest ({spot}: {first['msg']})") from None
 
 
+def plain_files(directory: Path, *, folders: Collection[str] = ()) -> list[str]:
+    """Return the names of a folder's files, hidden ones too, sorted.
+
+    Args:
+        directory: A version's folder, or a plan's.
+        folders: Names that may be folders; they are left out.
+
+    Raises:
+        IntegrityError: something is no plain file: a symbolic link leads to bytes that can change
+            without the version, and a folder such as ``__pycache__`` was never published.
+    """
+    try:
+        entries = sorted(directory.iterdir())
+    except OSError as error:
+        raise IntegrityError(directory, f"cannot be read ({error.strerror})") from error
+    names = []
+    for path in entries:
+        if path.is_symlink():
+            raise IntegrityError(path, "is a symbolic link; a version holds files of its own")
+        if path.is_file():
+            names.append(path.name)
+        elif path.name not in folders or not path.is_dir():
+            raise IntegrityError(path, "was not published with this version")
+    return names
+
+
 def verify_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
     """Compare every file of a version with its manifest.
 
     Raises:
-        IntegrityError: a file is missing, altered, or not in the manifest.
+        IntegrityError: a file is missing, altered, a symbolic link, or not in the manifest.
     """
+    present = plain_files(directory, folders={ENGINES})
     for name, record in files.items():
         path = directory / name
-        if not path.is_file():
+        # Also what is no name of a file in this folder, such as "../1/model.onnx".
+        if name not in present:
             raise IntegrityError(path, "is missing")
         if file_record(path) != record:
             raise IntegrityError(path, "is not what was published: its SHA-256 differs")
-    for path in directory.iterdir():
-        if path.name not in files and path.name not in {MANIFEST, ENGINES}:
-            raise IntegrityError(path, "was not published with this version")
+    for name in present:
+        if name not in files and name not in {MANIFEST, SIGNATURE}:
+            raise IntegrityError(directory / name, "was not published with this version")

@@ -5,8 +5,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from clickclean_client import slots
 from clickclean_export.errors import RecipeError, nearest
 
 DType = Literal[
@@ -50,6 +58,13 @@ class ModelSection(_Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
     factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     checkpoint: str
+
+    @field_validator("name")
+    @classmethod
+    def _no_slot(cls, name: str) -> str:
+        if owner := slots.owner(name):
+            raise ValueError(f"such a name stands for a version of '{owner}' in a server")
+        return name
 
 
 class Tensor(_Section):

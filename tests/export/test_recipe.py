@@ -67,6 +67,8 @@ def test_a_recipe_survives_json(write: Write) -> None:
         ({'methods = ["max"]': 'methods = ["minmax"]'}, "'quantize.methods[0]'", ""),
         ({'factory = "model:build"': 'factory = "model.build"'}, "'model.factory'", ""),
         ({'name = "tiny"': 'name = "../tiny"'}, "'model.name'", ""),
+        ({'name = "tiny"': 'name = "tiny.challenger"'}, "stands for a version of 'tiny'", ""),
+        ({'name = "tiny"': 'name = "tiny.v12"'}, "'model.name'", ""),
     ],
 )  # fmt: skip
 def test_a_bad_recipe_is_explained(
