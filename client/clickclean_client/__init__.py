@@ -22,11 +22,13 @@ if TYPE_CHECKING:
         ClickCleanError,
         ClientError,
         DeadlineExceeded,
+        ExperimentError,
         GoldenError,
         InvalidRequest,
         ModelConfigError,
         ModelNotFound,
         Overloaded,
+        ParquetMissing,
         ProtocolError,
         ServerFault,
         Unavailable,
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from clickclean_client._golden_check import GoldenCheck
     from clickclean_client._types import InferResult, ModelMetadata, TensorSpec
     from clickclean_client.admin import Admin, Duration, ModelState, ModelStatistics
+    from clickclean_client.experiments.log import ExperimentLog
+    from clickclean_client.experiments.mirror import ShadowCounts
+    from clickclean_client.experiments.split import Split
     from clickclean_client.golden import Golden
 
 __all__ = [
@@ -45,6 +50,8 @@ __all__ = [
     "ClientError",
     "DeadlineExceeded",
     "Duration",
+    "ExperimentError",
+    "ExperimentLog",
     "Golden",
     "GoldenCheck",
     "GoldenError",
@@ -56,8 +63,11 @@ __all__ = [
     "ModelState",
     "ModelStatistics",
     "Overloaded",
+    "ParquetMissing",
     "ProtocolError",
     "ServerFault",
+    "ShadowCounts",
+    "Split",
     "TensorSpec",
     "Unavailable",
 ]
@@ -66,12 +76,15 @@ _HOMES = {
     "Admin": "admin",
     "Client": "_client",
     "Duration": "admin",
+    "ExperimentLog": "experiments.log",
     "Golden": "golden",
     "GoldenCheck": "_golden_check",
     "InferResult": "_types",
     "ModelMetadata": "_types",
     "ModelState": "admin",
     "ModelStatistics": "admin",
+    "ShadowCounts": "experiments.mirror",
+    "Split": "experiments.split",
     "TensorSpec": "_types",
 }
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from clickclean_client._calls import Calls
 from clickclean_client._exceptions import (
-    AccessRefused,
-    ClientError,
     DeadlineExceeded,
     InvalidRequest,
     ModelNotFound,
-    ProtocolError,
     Unavailable,
 )
-from clickclean_client._metadata import metadata_from_messages
-from clickclean_client._request import check_inputs, infer_request
-from clickclean_client._response import result_from_response
-from clickclean_client._transport import Ask, Transport
+from clickclean_client._homes import Homes
+from clickclean_client._transport import Transport
 from clickclean_client._types import InferResult, ModelMetadata
+from clickclean_client.experiments.follower import Follower
 from clickclean_client.protocol import service_pb2
+
+if TYPE_CHECKING:
+    from clickclean_client.experiments.log import ExperimentLog
+    from clickclean_client.experiments.mirror import ShadowCounts
 
 
 class Client:
@@ -29,23 +31,44 @@ class Client:
 
     `endpoint` is "host:port" of the server's gRPC port. `timeout_s` is the deadline of every
     call that does not bring its own. `headers` are sent with every call. Construction does no
-    I/O. Messages may have up to 2 GiB - 1 bytes in both directions. No call is repeated.
+    I/O. Messages may have up to 2 GiB - 1 bytes in both directions. No call is repeated, except
+    where the server said that it did not serve what was asked for, or a challenger failed.
+
+    Calls with a key follow the experiment of their model, which is read from the server again
+    every `experiment_refresh_s`, beside the calls; `experiment_log` takes what happened. With
+    `exact`, only the names that are given are asked: for tools that prove what stands there.
 
     Raises:
-        InvalidRequest: endpoint, timeout or headers are malformed.
+        InvalidRequest: endpoint, timeout, headers or refresh interval are malformed.
     """
 
     def __init__(
-        self, endpoint: str, *, timeout_s: float = 1.0, headers: Mapping[str, str] | None = None
+        self,
+        endpoint: str,
+        *,
+        timeout_s: float = 1.0,
+        headers: Mapping[str, str] | None = None,
+        exact: bool = False,
+        experiment_log: ExperimentLog | None = None,
+        experiment_refresh_s: float = 2.0,
     ) -> None:
         self._transport = Transport(endpoint, timeout_s=timeout_s, headers=headers or {})
-        # Reading and replacing an entry are atomic; two threads may fetch the same one twice.
-        self._metadata: dict[tuple[str, str], ModelMetadata] = {}
+        self._calls = Calls()
+        self._homes = Homes()
+        self._exact = exact
+        self._follower = Follower(
+            self._transport, self._calls, log=experiment_log, refresh_s=experiment_refresh_s
+        )
 
     @property
     def endpoint(self) -> str:
         """The "host:port" that is called."""
         return self._transport.endpoint
+
+    @property
+    def shadows(self) -> ShadowCounts:
+        """What became of the requests that this client mirrored to challengers."""
+        return self._follower.shadows
 
     def infer(
         self,
@@ -54,6 +77,7 @@ class Client:
         /,
         *,
         version: str | int | None = None,
+        key: str | int | None = None,
         timeout_s: float | None = None,
         request_id: str = "",
         **named: NDArray[Any],
@@ -66,39 +90,40 @@ class Client:
         `str`; BF16 inputs are uint16 bits or `ml_dtypes.bfloat16`. Input arrays are copied
         before this returns; output arrays are read-only (see `InferResult`).
 
-        No version means the promoted one. The deadline covers everything, the first fetch of
-        the metadata too, and what is left of it travels to Triton as the request's `timeout`.
-        Metadata are kept; they are fetched anew, once, when a check against them fails or the
-        server calls the request invalid, because a promotion may have changed the model.
+        No version means the promoted one. A version that is named is also found while a release
+        moves it. With a `key` (what shall always get the same arm: the id of a user) the call
+        takes part in the experiment of the model, if there is one: the key decides between the
+        champion and the challenger, and the champion answers for a challenger that fails.
+
+        The deadline covers everything, the first fetch of the metadata too, and what is left of
+        it travels to Triton as the request's `timeout`. Metadata are kept; they are fetched anew,
+        once, when a check against them fails or the server calls the request invalid, because a
+        promotion may have changed the model.
 
         Raises:
             InvalidRequest: the inputs do not fit the model; it did not run.
             ClientError: any other of its subclasses.
         """
         ask = self._transport.ask(model, version, timeout_s=timeout_s)
-        if not isinstance(request_id, str):
+        if not _is_text(request_id):
             raise InvalidRequest(ask.facts(), f"request_id must be a str, not {request_id!r}")
         for name in inputs or {}:
             if name in named:
                 raise InvalidRequest(ask.facts(), f"the input {name!r} is given twice")
         arrays = {**(inputs or {}), **named}
 
-        metadata = self._cached(ask)
-        try:
-            response, batch = self._send(arrays, metadata, ask, request_id)
-        except ModelNotFound:
-            self._metadata.pop((ask.model, ask.version), None)
-            raise
-        except InvalidRequest as refused:
-            metadata = self._changed(metadata, ask, refused)
-            response, batch = self._send(arrays, metadata, ask, request_id)
-
-        try:
-            return result_from_response(response, metadata, ask.facts(), batch=batch)
-        except ProtocolError as mismatch:
-            metadata = self._changed(metadata, ask, mismatch)
-            batch = batch if metadata.max_batch else 0
-            return result_from_response(response, metadata, ask.facts(), batch=batch)
+        if key is not None:
+            if self._exact or ask.version:
+                problem = "a key is given" + (" to an exact client" if self._exact else "")
+                problem += f" together with version {ask.version}" if ask.version else ""
+                hint = "A key lets the experiment choose the version; leave one of them out."
+                raise InvalidRequest(ask.facts(), problem, hint=hint)
+            return self._follower.infer(arrays, ask, request_id, key)
+        if not ask.version or self._exact:
+            return self._transport.run(self._calls.infer(arrays, ask, request_id)).result
+        return self._transport.run(
+            self._homes.visit(ask, lambda place: self._calls.infer(arrays, place, request_id))
+        ).result
 
     def metadata(
         self, model: str, *, version: str | int | None = None, timeout_s: float | None = None
@@ -111,7 +136,10 @@ class Client:
             ModelNotFound: the model or version is not served.
             ClientError: any other of its subclasses.
         """
-        return self._cached(self._transport.ask(model, version, timeout_s=timeout_s))
+        ask = self._transport.ask(model, version, timeout_s=timeout_s)
+        if self._exact:
+            return self._transport.run(self._calls.metadata(ask))
+        return self._transport.run(self._homes.visit(ask, self._calls.metadata))
 
     def is_ready(
         self,
@@ -128,23 +156,32 @@ class Client:
         Raises:
             ClientError: the server answered something else than yes or no.
         """
-        request: Any
-        if model is None:
+        try:
+            if model is not None:
+                ask = self._transport.ask(model, version, timeout_s=timeout_s)
+                if self._exact:
+                    return self._transport.run(self._calls.ready(ask))
+                return self._transport.run(self._homes.visit(ask, self._calls.ready))
             ask = self._transport.ask_server(timeout_s=timeout_s)
             if version is not None:
                 raise InvalidRequest(ask.facts(), "a version is given without its model")
-            rpc, request = "ServerReady", service_pb2.ServerReadyRequest()
-        else:
-            ask = self._transport.ask(model, version, timeout_s=timeout_s)
-            rpc = "ModelReady"
-            request = service_pb2.ModelReadyRequest(name=ask.model, version=ask.version)
-        try:
-            return bool(self._transport.call(rpc, request, ask).ready)
+            request = service_pb2.ServerReadyRequest()
+            return bool(self._transport.call("ServerReady", request, ask).ready)
         except (ModelNotFound, Unavailable, DeadlineExceeded):
             return False
 
+    def exactly(self) -> Client:
+        """A client that asks only the names that are given, over this one's connection.
+
+        It is open as long as this one; closing either closes both.
+        """
+        twin = copy.copy(self)
+        twin._exact = True
+        return twin
+
     def close(self) -> None:
         """Close the connection; calls under way end with `Cancelled`. May be repeated."""
+        self._follower.close()
         self._transport.close()
 
     def __enter__(self) -> Client:
@@ -156,47 +193,10 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.endpoint!r})"
 
-    def _send(
-        self,
-        arrays: Mapping[str, NDArray[Any]],
-        metadata: ModelMetadata,
-        ask: Ask,
-        request_id: str,
-    ) -> tuple[Any, int]:
-        call = ask.facts()
-        batch = check_inputs(arrays, metadata, call)
-        timeout_us = max(1, int(ask.left_s * 1e6))
-        request = infer_request(
-            arrays, metadata, call, request_id=request_id, timeout_us=timeout_us
-        )
-        return self._transport.call("ModelInfer", request, ask), batch
 
-    def _cached(self, ask: Ask) -> ModelMetadata:
-        known = self._metadata.get((ask.model, ask.version))
-        return self._fetch(ask) if known is None else known
-
-    def _changed(self, known: ModelMetadata, ask: Ask, error: ClientError) -> ModelMetadata:
-        """Fetch the metadata anew; raise `error` unless they differ from the known ones."""
-        try:
-            fresh = self._fetch(ask)
-        except ClientError:
-            self._metadata.pop((ask.model, ask.version), None)
-            raise error from None
-        if fresh == known:
-            raise error
-        return fresh
-
-    def _fetch(self, ask: Ask) -> ModelMetadata:
-        request = service_pb2.ModelMetadataRequest(name=ask.model, version=ask.version)
-        metadata = self._transport.call("ModelMetadata", request, ask)
-        found = metadata_from_messages(metadata, self._config(ask), ask.facts())
-        self._metadata[ask.model, ask.version] = found
-        return found
-
-    def _config(self, ask: Ask) -> Any | None:
-        request = service_pb2.ModelConfigRequest(name=ask.model, version=ask.version)
-        try:
-            return self._transport.call("ModelConfig", request, ask).config
-        except AccessRefused:
-            # Production servers may restrict model-config; inference needs none of it.
-            return None
+def _is_text(value: object) -> bool:
+    """A str that protobuf takes."""
+    try:
+        return isinstance(value, str) and (value.isascii() or bool(value.encode()))
+    except UnicodeEncodeError:
+        return False

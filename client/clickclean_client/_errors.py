@@ -52,6 +52,8 @@ BY_TEXT: Final[tuple[tuple[Any, str, type[ClientError], str], ...]] = (
     (_Status.UNAVAILABLE, "Exceeds maximum queue size", Overloaded, ""),
     # A version that was swapped out, or is still loading.
     (_Status.UNAVAILABLE, "is not at ready state", ModelNotFound, ""),
+    # Nothing is loaded under this name, in the words of other releases.
+    (_Status.UNAVAILABLE, "unknown model", ModelNotFound, ""),
     # No waiting will make a server without explicit mode load a model.
     (
         _Status.UNAVAILABLE,

@@ -11,6 +11,8 @@ ClickCleanError
 │   ├── AccessRefused      the server wants a key, or another one
 │   ├── ServerFault        the server or its model failed
 │   └── ProtocolError      an answer that does not fit the protocol or the model's description
+├── ExperimentError        a key, a split, an outcome or the setting of a log is malformed
+│   └── ParquetMissing     pyarrow, which writes the log, is not installed or does not load
 ├── GoldenError            a golden file is missing, damaged or inconsistent
 └── ModelConfigError       the text of a config.pbtxt is no model configuration
 """
@@ -183,6 +185,24 @@ class ProtocolError(ClientError):
 
     _says = "gave an answer that cannot be used"
     _advises = "Is {call.endpoint} a Triton server, and does the model return what it declares?"
+
+
+class ExperimentError(ClickCleanError):
+    """A key, a split, an outcome or the setting of a log is malformed."""
+
+    exit_code = 2
+
+
+class ParquetMissing(ExperimentError):
+    """pyarrow, which writes the log of an experiment, is not installed or does not load."""
+
+    exit_code = 4
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The log of an experiment cannot be opened without pyarrow: {reason.rstrip('.')}.",
+            hint="pip install 'clickclean[experiments]'",
+        )
 
 
 class GoldenError(ClickCleanError):

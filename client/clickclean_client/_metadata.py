@@ -21,7 +21,7 @@ def metadata_from_messages(metadata: Any, config: Any | None, call: Call) -> Mod
     if not outputs:
         raise ProtocolError(call, "its metadata names no outputs")
     return ModelMetadata(
-        name=metadata.name,
+        name=call.model,
         versions=tuple(metadata.versions),
         inputs=_specs(metadata.inputs, frozenset(optional), call),
         outputs=outputs,

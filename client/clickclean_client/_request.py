@@ -50,10 +50,12 @@ def infer_request(
     metadata: ModelMetadata,
     call: Call,
     *,
+    name: str,
+    number: str,
     request_id: str,
     timeout_us: int,
 ) -> Any:
-    """The ModelInferRequest for inputs that `check_inputs` has passed.
+    """The ModelInferRequest, to a name and version, for inputs that `check_inputs` has passed.
 
     `timeout_us` bounds the wait in the queue of a model whose policy sets
     `allow_timeout_override` (`ModelQueuePolicy` in model_config.proto).
@@ -61,9 +63,7 @@ def infer_request(
     Raises:
         InvalidRequest: an element of a BYTES input is neither bytes nor str.
     """
-    request = service_pb2.ModelInferRequest(
-        model_name=call.model, model_version=call.version, id=request_id
-    )
+    request = service_pb2.ModelInferRequest(model_name=name, model_version=number, id=request_id)
     request.parameters["timeout"].int64_param = timeout_us
     for spec in metadata.inputs:
         if spec.name not in inputs:

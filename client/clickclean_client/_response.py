@@ -43,7 +43,7 @@ def result_from_response(
         raise ProtocolError(call, f"the output {missing[0]!r} is missing")
     return InferResult(
         outputs,
-        model=response.model_name,
+        model=call.model,
         version=response.model_version,
         request_id=response.id,
     )

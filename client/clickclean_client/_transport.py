@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final, TypeVar
 
 from clickclean_client._errors import error_from_status
-from clickclean_client._exceptions import Call, DeadlineExceeded, InvalidRequest
+from clickclean_client._exceptions import Call, ClientError, DeadlineExceeded, InvalidRequest
 from clickclean_client._names import checked_model, checked_version
 from clickclean_client.protocol import MAX_MESSAGE_BYTES, grpc, service_pb2_grpc
 
@@ -28,27 +29,59 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 
+_Result = TypeVar("_Result")
+
 
 class Ask:
-    """What one call of the user is about, and the time that all its steps share."""
+    """What one call of the user is about, and the time that all its steps share.
+
+    `model` and `version` are the caller's words, which answers and errors repeat. `name` and
+    `number` say where in the server a step goes: the same, or a slot of that model.
+    """
 
     def __init__(self, endpoint: str, model: str, version: str, timeout_s: float) -> None:
         self.endpoint = endpoint
         self.model = model
         self.version = version
         self.timeout_s = timeout_s
+        self.name = model
+        self.number = version
         self._start_s = time.monotonic()
+        self._end_s = self._start_s + timeout_s
 
     @property
     def left_s(self) -> float:
-        return self._start_s + self.timeout_s - time.monotonic()
+        return self._end_s - time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._start_s
+
+    def to(self, name: str, number: str, *, share: float = 1.0) -> Ask:
+        """The same call, sent to another name of the server, with a share of the time left."""
+        other = copy.copy(self)
+        other.name = name
+        other.number = number
+        if share < 1:
+            other._end_s -= (1 - share) * self.left_s
+        return other
 
     def facts(self, code: str = "", message: str = "") -> Call:
         """What an error that arises now is made from."""
-        elapsed_s = time.monotonic() - self._start_s
         return Call(
-            self.endpoint, self.model, self.version, elapsed_s, self.timeout_s, code, message
+            self.endpoint, self.model, self.version, self.elapsed_s, self.timeout_s, code, message
         )
+
+
+Step = tuple[str, Any, Ask]
+"""A remote procedure's name, its request, and the call that it is a part of."""
+
+Flow = Generator[Step, Any, _Result]
+"""Logic without I/O, as httpx writes its authentication: it yields what is to be sent, and gets
+the response, or has the `ClientError` raised where it yielded. What it returns is the result."""
+
+
+Done = Callable[[Any, ClientError | None], None]
 
 
 class Transport:
@@ -111,6 +144,50 @@ class Transport:
             if not self._closed:
                 raise
             raise _closed_error(ask) from exc
+
+    def run(self, flow: Flow[_Result]) -> _Result:
+        """Send what a flow yields, one step after another, until it returns.
+
+        Raises:
+            ClientError: what the flow raises, or does not catch.
+        """
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    response = self.call(*step)
+                except ClientError as exc:
+                    step = flow.throw(exc)
+                else:
+                    step = flow.send(response)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+    def begin(self, rpc: str, request: Any, ask: Ask, done: Done) -> Any | None:
+        """Send a request and return at once; `done` gets the response, or else the error.
+
+        `done` is called in a thread of gRPC and must neither wait nor raise. What is returned
+        has a `cancel()`; None means that the client is closed, and `done` is not called.
+        """
+        if self._closed:
+            return None
+        try:
+            future = getattr(self._stub, rpc).future(
+                request, timeout=max(0.0, ask.left_s), metadata=self._headers
+            )
+        except ValueError:
+            return None
+
+        def finish(ended: Any) -> None:
+            code = ended.code()
+            if code is grpc.StatusCode.OK:
+                done(ended.result(), None)
+            else:
+                done(None, error_from_status(code, ask.facts(code.name, ended.details() or "")))
+
+        future.add_done_callback(finish)
+        return future
 
     def close(self) -> None:
         """Close the channel; calls under way end with `Cancelled`. May be repeated."""

@@ -50,10 +50,23 @@ class InferResult(Mapping[str, NDArray[Any]]):
 
     Arrays are read-only views of the received bytes, which they keep alive: nothing was copied,
     and `array.copy()` gives one to write to. BYTES outputs are object arrays of `bytes`.
-    `version` is the version that answered.
+    `model` is the name that was asked for, and `version` the version that answered.
+
+    Of a call with a key: `arm` is "champion" or "challenger", the arm that the key is assigned to
+    (the champion answers for a challenger that fails), and `experiment` is the experiment's name;
+    both are "" while none runs. `prediction_id` is what an outcome refers to: the caller's
+    `request_id`, or a new one for a call with a key.
     """
 
-    __slots__ = ("_outputs", "model", "request_id", "version")
+    __slots__ = (
+        "_outputs",
+        "arm",
+        "experiment",
+        "model",
+        "prediction_id",
+        "request_id",
+        "version",
+    )
 
     def __init__(
         self, outputs: Mapping[str, NDArray[Any]], *, model: str, version: str, request_id: str
@@ -62,6 +75,9 @@ class InferResult(Mapping[str, NDArray[Any]]):
         self.model = model
         self.version = version
         self.request_id = request_id
+        self.arm = ""
+        self.experiment = ""
+        self.prediction_id = request_id
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._outputs[name]

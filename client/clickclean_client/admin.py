@@ -1,4 +1,4 @@
-"""What an operator asks of a server: load and unload models, list them, read their counters."""
+"""What an operator asks of a server: load and unload models, list them, read what they tell."""
 
 from __future__ import annotations
 
@@ -126,6 +126,19 @@ class Admin:
         request = service_pb2.ModelStatisticsRequest(name=ask.model, version=ask.version)
         response = self._transport.call("ModelStatistics", request, ask)
         return [_statistics(item) for item in response.model_stats]
+
+    def config(
+        self, model: str, version: str | int | None = None, *, timeout_s: float | None = None
+    ) -> Any:
+        """The `model_config_pb2.ModelConfig` that a loaded model serves with, parameters too.
+
+        Raises:
+            ModelNotFound: the model or version is not loaded.
+            ClientError: any other of its subclasses.
+        """
+        ask = self._transport.ask(model, version, timeout_s=timeout_s)
+        request = service_pb2.ModelConfigRequest(name=ask.model, version=ask.version)
+        return self._transport.call("ModelConfig", request, ask).config
 
     def close(self) -> None:
         """Close the connection; calls under way end with `Cancelled`. May be repeated."""

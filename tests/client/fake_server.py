@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -40,7 +40,9 @@ class FakeTriton:
         self.left_s = 0.0
         self.last_infer: Any = None
         self.answer: Callable[[Any], Any] = echo
+        self.asked: Counter[tuple[str, str, str]] = Counter()
         self.failures: dict[str, tuple[Any, str]] = {}
+        self.blocked: dict[str, threading.Event] = {}
         self.hold: threading.Event | None = None
         self.holding = threading.Event()
         self._models: dict[tuple[str, str], tuple[Any, Any]] = {}
@@ -59,6 +61,7 @@ class FakeTriton:
         max_batch: int = 4,
         version: str = "",
         optional: Sequence[str] = (),
+        parameters: Mapping[str, str] | None = None,
     ) -> None:
         """Replace the model's schema; by default output k has the dtype and shape of input k."""
         if outputs is None:
@@ -66,6 +69,8 @@ class FakeTriton:
         metadata = service_pb2.ModelMetadataResponse(name=model, versions=[version or "1"])
         response = service_pb2.ModelConfigResponse()
         response.config.max_batch_size = max_batch
+        for key, value in (parameters or {}).items():
+            response.config.parameters[key].string_value = value
         for name, dtype, shape in inputs:
             metadata.inputs.add(name=name, datatype=dtype, shape=shape)
             response.config.input.add(
@@ -75,10 +80,20 @@ class FakeTriton:
             metadata.outputs.add(name=name, datatype=dtype, shape=shape)
         self._models[model, version] = metadata, response
 
+    def unload(self, model: str, version: str = "") -> None:
+        self._models.pop((model, version), None)
+
     def fail(self, rpc: str, code: Any, text: str = "") -> None:
+        """`rpc` is its name, alone or followed by a space and a model's name."""
         self.failures[rpc] = code, text
 
+    def block(self, rpc: str) -> threading.Event:
+        """Calls wait until the event that is returned is set; `rpc` as for `fail`."""
+        return self.blocked.setdefault(rpc, threading.Event())
+
     def stop(self) -> None:
+        for event in self.blocked.values():
+            event.set()
         if self.hold is not None:
             self.hold.set()
         self._server.stop(None).wait()
@@ -91,6 +106,14 @@ class FakeTriton:
         self.left_s = context.time_remaining()
         if rpc in self.failures:
             context.abort(*self.failures[rpc])
+
+    def about(self, rpc: str, model: str, version: str, context: Any) -> None:
+        """What every call about a model does after that."""
+        self.asked[rpc, model, version] += 1
+        if f"{rpc} {model}" in self.blocked:
+            self.blocked[f"{rpc} {model}"].wait(30)
+        if f"{rpc} {model}" in self.failures:
+            context.abort(*self.failures[f"{rpc} {model}"])
 
     def model(self, name: str, version: str, context: Any) -> tuple[Any, Any]:
         if (name, version) not in self._models:
@@ -115,20 +138,24 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
 
     def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._fake.begin("ModelReady", context)
+        self._fake.about("ModelReady", request.name, request.version, context)
         self._fake.model(request.name, request.version, context)
         return service_pb2.ModelReadyResponse(ready=True)
 
     def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._fake.begin("ModelMetadata", context)
+        self._fake.about("ModelMetadata", request.name, request.version, context)
         return self._fake.model(request.name, request.version, context)[0]
 
     def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._fake.begin("ModelConfig", context)
+        self._fake.about("ModelConfig", request.name, request.version, context)
         return self._fake.model(request.name, request.version, context)[1]
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._fake.last_infer = request
         self._fake.begin("ModelInfer", context)
+        self._fake.about("ModelInfer", request.model_name, request.model_version, context)
         self._fake.model(request.model_name, request.model_version, context)
         if self._fake.hold is not None:
             self._fake.holding.set()

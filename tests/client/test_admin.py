@@ -10,6 +10,7 @@ from clickclean_client import (
     DeadlineExceeded,
     Duration,
     InvalidRequest,
+    ModelNotFound,
     ModelState,
     ModelStatistics,
     ServerFault,
@@ -67,6 +68,15 @@ def test_statistics(admin: Admin) -> None:
     )
     assert admin.statistics("m") == [wanted]
     assert admin.statistics("m", 2)[0].version == "2"
+
+
+def test_config(fake: FakeTriton, admin: Admin) -> None:
+    fake.serve(version="2", max_batch=3, parameters={"CLICKCLEAN_FINGERPRINT": "ab12"})
+    config = admin.config("m", 2)
+    assert config.max_batch_size == 3
+    assert config.parameters["CLICKCLEAN_FINGERPRINT"].string_value == "ab12"
+    with pytest.raises(ModelNotFound):
+        admin.config("m", version="3")
 
 
 def test_failures_are_mapped_like_the_clients(fake: FakeTriton, admin: Admin) -> None:
