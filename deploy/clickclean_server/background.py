@@ -15,6 +15,7 @@ from typing import IO, Any
 from clickclean_server import errors
 from clickclean_server.endpoint import Endpoint
 from clickclean_server.errors import ServerError, ServerLostError, StartTimeoutError
+from clickclean_server.registry import running
 
 # Longer than what tritonserver gets for the requests in flight.
 STOP_TIMEOUT_S = 30.0
@@ -96,7 +97,9 @@ def first_message(stdout: IO[bytes], timeout_s: float, log: Path | None) -> dict
 def endpoint_from(fields: dict[str, Any]) -> Endpoint:
     """The endpoint that the supervisor announced."""
     paths = {name: Path(fields[name]) for name in ("log", "events")}
-    return Endpoint(**{**fields, **paths})
+    # The key does not pass through a stream that could be logged.
+    key = next((known.key for known in running() if known.grpc == fields["grpc"]), "")
+    return Endpoint(**{**fields, **paths}, key=key)
 
 
 def error_message(error: ServerError) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Diagnosis:
         if probe.outcome is Outcome.RIGHT:
             self.faults, self.stalled_since, self.executions = 0, None, None
             return Verdict.WELL
-        if probe.outcome is Outcome.FAULT:
+        if probe.outcome in {Outcome.FAULT, Outcome.GONE}:
             self.stalled_since = None
             self.faults += 1
             return Verdict.DEAD if self.faults >= FAULTS_TO_REVIVE else Verdict.SUSPECT

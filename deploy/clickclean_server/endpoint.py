@@ -1,6 +1,6 @@
 """Where a started server is reached."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -15,3 +15,5 @@ class Endpoint:
     events: Path  # one JSON object per line: what the supervisor saw and did
     pid: int  # of the supervisor
     models: dict[str, list[int]]  # the promoted versions that passed their golden request
+    # Opens loading and unloading: `Admin(endpoint.grpc, key=endpoint.key)`. Never printed.
+    key: str = field(default="", repr=False)

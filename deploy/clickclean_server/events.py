@@ -16,7 +16,7 @@ class Events:
 
     Names of events: swept, skipped, starting, ready, fault, overloaded, dead, revived,
     revive-failed, hung, server-died, restarting, restarted, promoted, promotion-failed,
-    config-missing, gave-up, stopping, stopped.
+    changed, unloaded, config-missing, gave-up, stopping, stopped.
     """
 
     def __init__(self, path: Path, *, quiet: bool) -> None:

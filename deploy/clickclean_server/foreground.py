@@ -95,7 +95,8 @@ def stopped_by_signals(supervisor: Supervisor) -> Iterator[None]:
 def announce(endpoint: Endpoint, *, as_json: bool) -> None:
     """Says on stdout where the server listens."""
     if as_json:
-        sys.stdout.write(json.dumps({"ready": asdict(endpoint)}, default=str) + "\n")
+        shown = {name: value for name, value in asdict(endpoint).items() if name != "key"}
+        sys.stdout.write(json.dumps({"ready": shown}, default=str) + "\n")
     else:
         rows = {"gRPC": endpoint.grpc, "metrics": endpoint.metrics, "log": str(endpoint.log)}
         for model, versions in endpoint.models.items():

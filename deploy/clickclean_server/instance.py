@@ -25,6 +25,7 @@ LIVE_TIMEOUT_S = 30.0
 LOAD_TIMEOUT_S = 30.0
 # The first request to a model compiles kernels.
 PROOF_TIMEOUT_S = 20.0
+INDEX_TIMEOUT_S = 5.0
 # A parameter that no backend reads: a config that differs in it alone makes Triton load every
 # version anew, without a change to a published file, whose bytes and times are immutable.
 REVIVAL = "CLICKCLEAN_REVIVAL"
@@ -40,7 +41,7 @@ class Instance:
     def __init__(self, launch: Launch, owner: Owner, log: Path) -> None:
         endpoint = f"{HOST}:{launch.ports.grpc}"
         self.process = TritonProcess(launch, owner, log)
-        self.client = Client(endpoint)
+        self.client = Client(endpoint, exact=True)
         self.admin = Admin(endpoint, key=launch.key, timeout_s=LOAD_TIMEOUT_S)
         self.prober = Prober(self.client, self.admin)
 
@@ -99,7 +100,7 @@ class Instance:
             if found.outcome is Outcome.RIGHT:
                 return time.monotonic() - start
             # A queue policy may refuse golden requests of a busy server for a while.
-            if found.outcome is Outcome.FAULT or time.monotonic() > deadline:
+            if found.outcome in {Outcome.FAULT, Outcome.GONE} or time.monotonic() > deadline:
                 problem = f"its golden request failed: {found.reason}"
                 raise VersionBrokenError(model, version, problem, log=self.process.log)
             time.sleep(POLL_S)
@@ -113,6 +114,43 @@ class Instance:
                 promoted.model, promoted.versions[-1], reason_of(exc), log=self.process.log
             ) from exc
         return self.prove(promoted)
+
+    def states(self, model: str) -> dict[int, tuple[str, str]]:
+        """State and reason of each version that the server knows; raises ClientError."""
+        index = self.admin.index(timeout_s=INDEX_TIMEOUT_S)
+        return {
+            int(entry.version): (entry.state, entry.reason)
+            for entry in index
+            if entry.name == model and entry.version
+        }
+
+    def serves(self, promoted: Promoted) -> bool:
+        """Whether exactly this is loaded, so that loading it would only cost a reload.
+
+        A release loads a version first and writes the config afterwards. Writing it changes time
+        stamps in the model's folder, which Triton would take for another model.
+        """
+        try:
+            states = self.states(promoted.model)
+            served = self.admin.config(promoted.model)
+        except ClientError:
+            return False
+        ready = [version for version, (state, _) in states.items() if state == "READY"]
+        wanted = promoted.config
+        plain = ("backend", "platform", "default_model_filename", "max_batch_size")
+        return (
+            sorted(ready) == promoted.versions
+            and all(getattr(served, name) == getattr(wanted, name) for name in plain)
+            and list(served.input) == list(wanted.input)
+            and list(served.output) == list(wanted.output)
+            and dict(served.parameters) == dict(wanted.parameters)
+            and [group.count for group in served.instance_group]
+            == [group.count for group in wanted.instance_group]
+            and served.dynamic_batching.max_queue_delay_microseconds
+            == wanted.dynamic_batching.max_queue_delay_microseconds
+            and served.HasField("dynamic_batching") == wanted.HasField("dynamic_batching")
+            and len(served.model_warmup) == len(wanted.model_warmup)
+        )
 
     def pids(self, promoted: Promoted) -> dict[int, set[int]]:
         """The processes that run each version; empty for a backend without processes."""

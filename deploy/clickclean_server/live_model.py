@@ -5,11 +5,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
 
+from clickclean_client import ClientError
 from clickclean_server.diagnosis import Diagnosis, Verdict
 from clickclean_server.errors import ServerError
 from clickclean_server.instance import Instance
 from clickclean_server.ownership import end, start_time
-from clickclean_server.probe import Probe
+from clickclean_server.probe import Outcome, Probe
 from clickclean_server.repository import Fingerprint, Promoted, Repository
 
 # Triton takes 1 s to find that a model process is dead; a shorter wait would look like overload.
@@ -31,6 +32,9 @@ class Step(Enum):
     REVIVE_FAILED = "revive-failed"
     PROMOTED = "promoted"
     PROMOTION_FAILED = "promotion-failed"
+    CHANGED = "changed"  # somebody with the key loaded another version
+    UNLOADED = "unloaded"
+    WAITING = "waiting"  # for a release that is under way
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,11 @@ class LiveModel:
     def bring_up(self, instance: Instance, promoted: Promoted) -> None:
         """Loads and proves a config, then adopts it; raises VersionBrokenError."""
         took_s = instance.bring_up(promoted, self.revival)
+        self._adopt(instance, promoted, max(took_s.values()))
+
+    def _adopt(self, instance: Instance, promoted: Promoted, slowest_s: float) -> None:
         self.serving = promoted
         self.pids = instance.pids(promoted)
-        slowest_s = max(took_s.values())
         self.timeout_s = max(PROBE_TIMEOUT_S, PATIENCE * slowest_s)
         hang_after_s = max(HANG_AFTER_S, 2 * self.timeout_s)
         self.diagnoses = {version: Diagnosis(hang_after_s) for version in promoted.versions}
@@ -88,13 +94,14 @@ class LiveModel:
         """Whether to act at once; after a revival that failed, waiting is right."""
         return not self.failures and bool(self.dead())
 
-    def look(self, instance: Instance) -> Report:
+    def look(self, instance: Instance, repository: Repository) -> Report:
         """One golden request to each version; the worst verdict counts."""
         found: list[tuple[Verdict, Probe]] = []
         if self.serving is None:
             return Report(Step.WELL)
         if dead := self.dead():
-            return Report(Step.DEAD, "its process has ended", dead)
+            changed = self._changed(instance, repository, self.serving)
+            return changed or Report(Step.DEAD, "its process has ended", dead)
         for version, diagnosis in self.diagnoses.items():
             started = time.monotonic()
             probe = instance.prober.probe(
@@ -102,9 +109,69 @@ class LiveModel:
             )
             verdict = diagnosis.judge(probe, started=started, now=time.monotonic())
             found.append((verdict, probe))
+        if any(probe.outcome is Outcome.GONE for _, probe in found):
+            changed = self._changed(instance, repository, self.serving)
+            if changed is not None:
+                for diagnosis in self.diagnoses.values():
+                    diagnosis.faults = 0
+                return changed
         order = list(Verdict)
         verdict, probe = max(found, key=lambda item: order.index(item[0]))
         return Report(Step(verdict.value), probe.reason, (probe.version,))
+
+    def _changed(
+        self, instance: Instance, repository: Repository, serving: Promoted
+    ) -> Report | None:
+        """What an operator changed over the wire, adopted; None when the server denies a change.
+
+        A release acts on all servers first and writes the repository last. In between the server
+        is right and the disk is not.
+        """
+        try:
+            states = instance.states(serving.model)
+        except ClientError:
+            return None
+        ready = sorted(version for version, (state, _) in states.items() if state == "READY")
+        if set(serving.versions) <= set(ready):
+            # Changed and changed back since the last look: other processes run it now.
+            self.pids = instance.pids(serving)
+            return Report(Step.WELL) if self.pids and not self.dead() else None
+        if ready:
+            return self._follow(instance, repository, serving, ready)
+        if any(state == "LOADING" for state, _ in states.values()):
+            return Report(Step.BUSY, "it is being loaded", tuple(serving.versions))
+        if any(reason != "unloaded" for _, reason in states.values()):
+            return None
+        self._forget()
+        return Report(Step.UNLOADED, "", tuple(serving.versions))
+
+    def _follow(
+        self, instance: Instance, repository: Repository, serving: Promoted, ready: list[int]
+    ) -> Report | None:
+        try:
+            config = instance.admin.config(serving.model)
+            adopted = repository.as_served(serving.model, config, ready, serving.fingerprint)
+        except ClientError:
+            return None
+        except ServerError as exc:
+            # A version that did not come from a publisher has nothing to be asked by.
+            self._forget()
+            return Report(Step.CHANGED, f"not watched: {exc}", tuple(ready))
+        self._adopt(instance, adopted, self.timeout_s / PATIENCE)
+        return Report(Step.CHANGED, "", tuple(ready))
+
+    def _forget(self) -> None:
+        self.serving, self.pids, self.diagnoses = None, {}, {}
+
+    def unload(self, instance: Instance, model: str) -> Report:
+        """Takes a slot whose folder is gone out of service."""
+        versions = tuple(self.serving.versions) if self.serving else ()
+        self._forget()
+        try:
+            instance.admin.unload(model)
+        except ClientError as exc:
+            return Report(Step.UNLOADED, str(exc), versions)
+        return Report(Step.UNLOADED, "", versions)
 
     @property
     def suspects(self) -> set[int]:
@@ -129,6 +196,10 @@ class LiveModel:
 
     def promote(self, instance: Instance, repository: Repository, model: str) -> Report:
         """Follows the config on disk; when that fails, what served before serves on."""
+        with repository.unchanging(model) as alone:
+            return self._promote(instance, repository, model) if alone else Report(Step.WAITING)
+
+    def _promote(self, instance: Instance, repository: Repository, model: str) -> Report:
         try:
             wanted = repository.promoted(model)
         except (ServerError, OSError) as exc:
@@ -136,7 +207,10 @@ class LiveModel:
         if wanted is None:
             return Report(Step.PROMOTION_FAILED, f"No version of model {model!r} is promoted.")
         try:
-            self.bring_up(instance, wanted)
+            if instance.serves(wanted):
+                self._adopt(instance, wanted, max(instance.prove(wanted).values()))
+            else:
+                self.bring_up(instance, wanted)
         except ServerError as exc:
             return self._back(instance, str(exc), tuple(wanted.versions))
         return Report(Step.PROMOTED, "", tuple(wanted.versions))

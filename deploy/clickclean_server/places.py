@@ -11,10 +11,15 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clickclean"
 
 
+def state_dir() -> Path:
+    """For what tells of past and present runs."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "clickclean"
+
+
 def new_log() -> Path:
     """A fresh server log; the oldest beyond the newest `KEPT_LOGS` are removed."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    folder = state / "clickclean" / "servers"
+    folder = state_dir() / "servers"
     folder.mkdir(parents=True, exist_ok=True)
     logs = sorted(folder.glob("*.log"), key=lambda log: log.stat().st_mtime, reverse=True)
     for old in logs[KEPT_LOGS - 1 :]:

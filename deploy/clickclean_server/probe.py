@@ -9,6 +9,7 @@ from clickclean_client import (
     ClientError,
     DeadlineExceeded,
     Golden,
+    ModelNotFound,
     Overloaded,
 )
 
@@ -19,6 +20,7 @@ class Outcome(Enum):
     RIGHT = "right"
     FAULT = "fault"  # an error, or a wrong answer
     LATE = "late"  # no answer in time, or refused by the queue policy
+    GONE = "gone"  # the server says that it does not serve this version
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Prober:
             executions = self.executions(model, version, timeout_s)
             return Probe(version, Outcome.LATE, str(exc), executions)
         except ClientError as exc:
-            return Probe(version, Outcome.FAULT, str(exc), None)
+            outcome = Outcome.GONE if isinstance(exc, ModelNotFound) else Outcome.FAULT
+            return Probe(version, outcome, str(exc), None)
         outcome = Outcome.RIGHT if check.ok else Outcome.FAULT
         return Probe(version, outcome, check.reason, None)
 

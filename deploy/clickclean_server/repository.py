@@ -1,12 +1,15 @@
 """What a model repository on disk says is live: the promoted versions of one fleet."""
 
+import fcntl
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clickclean_client import Golden, GoldenError, ModelConfigError
+from clickclean_client.slots import owner
 from clickclean_server.errors import (
     ConfigBrokenError,
     NothingPromotedError,
@@ -59,10 +62,22 @@ class Repository:
 
     def models(self) -> list[str]:
         """Folders that look like models, promoted or not; anything else is left alone."""
+        names = self._folders()
+        return [name for name in names if owner(name) not in names]
+
+    def slots(self, models: Collection[str]) -> list[str]:
+        """Challengers of these models: slots that have a config, so that a restart loads them."""
+        return [
+            name
+            for name in self._folders()
+            if owner(name) in models and self.fingerprint(name) is not None
+        ]
+
+    def _folders(self) -> list[str]:
         return sorted(
             entry.name
             for entry in self.root.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".") and is_model(entry)
+            if not entry.name.startswith(".") and entry.is_dir() and is_model(entry)
         )
 
     def config_path(self, model: str) -> Path:
@@ -76,6 +91,29 @@ class Repository:
         except OSError:
             return None
         return stat.st_mtime_ns, stat.st_ino, stat.st_size
+
+    @contextmanager
+    def unchanging(self, model: str) -> Iterator[bool]:
+        """Keeps releases of a model out during the block; False when one is under way.
+
+        A release holds the same lock of the model's folder from its first call to the servers until
+        the config is written. To follow the config in between would undo it.
+        """
+        try:
+            handle = os.open(self.root / (owner(model) or model), os.O_RDONLY)
+        except OSError:
+            yield True  # the folder is gone; the caller will find that out
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        except OSError:
+            yield True  # a file system without locks
+        else:
+            yield True
+        finally:
+            os.close(handle)
 
     def promoted(self, model: str) -> Promoted | None:
         """Reads and checks one model; None when no version of it is promoted.
@@ -108,6 +146,18 @@ class Repository:
             raise ConfigBrokenError(path, "it has no default_model_filename")
         goldens = {version: self._golden(model, version, filename) for version in versions}
         return Promoted(model, config, fingerprint, goldens)
+
+    def as_served(
+        self, model: str, config: Any, versions: Sequence[int], fingerprint: Fingerprint | None
+    ) -> Promoted:
+        """What a server says that it serves; raises VersionBrokenError without golden data."""
+        kept = type(config)()
+        kept.CopyFrom(config)
+        del kept.version_policy.specific.versions[:]
+        kept.version_policy.specific.versions.extend(versions)
+        filename = config.default_model_filename
+        goldens = {version: self._golden(model, version, filename) for version in versions}
+        return Promoted(model, kept, fingerprint, goldens)
 
     def _golden(self, model: str, version: int, filename: str) -> Golden:
         folder = self.root / model / str(version)

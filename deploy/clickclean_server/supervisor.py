@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clickclean_client.slots import owner
 from clickclean_server.backend_directory import backend_directory
 from clickclean_server.endpoint import Endpoint
 from clickclean_server.errors import ServerError, ServerLostError, VersionBrokenError
@@ -18,6 +19,7 @@ from clickclean_server.launch import Launch
 from clickclean_server.live_model import LiveModel, Report, Step
 from clickclean_server.ownership import Owner, remove_regions, sweep
 from clickclean_server.ports import HOST, PortWishes
+from clickclean_server.registry import Running, register, unregister
 from clickclean_server.repository import Promoted, Repository
 from clickclean_server.wheel import find_wheel
 
@@ -80,6 +82,7 @@ class Supervisor:
             self.events.emit("skipped", f"model {model!r} has nothing promoted", model=model)
         try:
             self._start(promoted)
+            register(self._known())
             announce(self._endpoint())
             self._watch()
             self.events.emit("stopping", "stopping; requests in flight are answered")
@@ -101,7 +104,13 @@ class Supervisor:
             key=secrets.token_urlsafe(16),
         )
 
+    def _known(self) -> Running:
+        endpoint = f"{HOST}:{self.launch.ports.grpc}"
+        root, key = str(self.repository.root), self.launch.key
+        return Running(self.owner.mark, endpoint, root, self.settings.fleet, key)
+
     def _stop(self) -> None:
+        unregister(self.owner)
         instance = getattr(self, "instance", None)
         if instance is not None:
             instance.process.stop(hurry=lambda: self.stop_requests > 1)
@@ -167,18 +176,22 @@ class Supervisor:
                     task, model.task, model.promoting = model.task, None, False
                     self._react(name, model, task.result())
                 if model.task is None and (now >= model.next_at or model.just_died()):
-                    model.task = self.pool.submit(model.look, self.instance)
+                    model.task = self.pool.submit(model.look, self.instance, self.repository)
             time.sleep(TICK_S)
 
     def _read_disk(self) -> None:
         try:
-            names = self.settings.models or self.repository.models()
+            owners = list(self.settings.models or self.repository.models())
+            slots = self.repository.slots(owners)
         except OSError:
             return  # the folder is being replaced; what serves, serves on
-        for name in names:
+        gone = [name for name in self.models if owner(name) in owners and name not in slots]
+        for name in (*owners, *slots, *gone):
             fingerprint = self.repository.fingerprint(name)
             model = self.models.get(name)
-            if fingerprint is None:
+            if name in gone and model is not None and model.task is None:
+                model.task = self.pool.submit(model.unload, self.instance, name)
+            elif fingerprint is None:
                 if model is not None and model.seen is not None:
                     model.seen = None
                     text = f"the config of model {name!r} is gone; it is served on"
@@ -215,6 +228,21 @@ class Supervisor:
         elif report.step is Step.HUNG:
             self.events.emit("hung", f"{which} is hung: {report.detail}", **facts)
             self._restart("hung", f"{which} computes nothing")
+        else:
+            self._react_to_change(name, model, report, which)
+
+    def _react_to_change(self, name: str, model: LiveModel, report: Report, which: str) -> None:
+        facts = {"model": name, "versions": report.versions, "detail": report.detail}
+        if report.step is Step.WAITING:
+            model.seen, model.attempts = None, 0
+        elif report.step is Step.CHANGED:
+            detail = f" ({report.detail})" if report.detail else ""
+            text = f"{which} is live, changed by an operator{detail}"
+            self.events.emit("changed", text, **facts)
+        elif report.step is Step.UNLOADED:
+            self.events.emit("unloaded", f"{which} is unloaded {report.detail}".rstrip(), **facts)
+            if owner(name):
+                del self.models[name]
         elif report.step is Step.PROMOTED:
             self.events.emit("promoted", f"{which} is live", **facts)
         elif report.step is Step.PROMOTION_FAILED:

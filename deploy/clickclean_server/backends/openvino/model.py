@@ -15,6 +15,7 @@ is bfloat16 on a CPU that has it, and then the accuracy depends on the machine.
 It imports nothing of this project, because Triton's stub process loads it by path.
 """
 
+import hashlib
 import json
 import os
 import threading
@@ -50,6 +51,9 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 
 # Answers that the version's publisher got; the load fails when this machine gives others.
 GOLDEN = "golden.npz"
+MANIFEST = "manifest.json"
+# The config's parameter with the SHA-256 of the manifest; clickclean_client/slots.py has it too.
+FINGERPRINT = "CLICKCLEAN_FINGERPRINT"
 PARENT_EVERY_S = 0.5
 
 Arrays = dict[str, NDArray[Any]]
@@ -169,6 +173,32 @@ def check_ports(kind: str, declared: Sequence[Tensor], ports: Sequence[Any]) -> 
         raise ValueError(f"the config declares {len(declared)} inputs, the model has: {names}")
 
 
+def check_fingerprint(path: Path, parameters: Mapping[str, Mapping[str, str]]) -> None:
+    """Raises ValueError when the files are not those that the config was written for.
+
+    So a loaded version is a proof: its config can be read from the server, and it loaded only
+    because the manifest has this SHA-256 and the model file and golden data the ones in it.
+    """
+    wanted = parameters.get(FINGERPRINT, {}).get("string_value", "")
+    if not wanted:
+        return
+    manifest = path.with_name(MANIFEST)
+    if not manifest.is_file():
+        raise ValueError(f"there is no file {manifest}, whose fingerprint the config has")
+    if sha256(manifest) != wanted:
+        raise ValueError(f"{manifest} is not what the config was written for: its SHA-256 differs")
+    files = json.loads(manifest.read_bytes())["files"]
+    for file in (path, path.with_name(GOLDEN)):
+        if file.name not in files or sha256(file) != files[file.name]["sha256"]:
+            raise ValueError(f"{file} is not what was published: its SHA-256 differs")
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def end_with_server() -> None:
     """Ends this process when tritonserver is gone; Triton's stub would wait for it for ever.
 
@@ -211,6 +241,7 @@ class TritonPythonModel:
         path = Path(args["model_repository"]) / args["model_version"] / filename
         if not path.is_file():
             raise ValueError(f"there is no file {path}")
+        check_fingerprint(path, config.get("parameters", {}))
         core = openvino.Core()
         model = core.read_model(path)
         check_ports("input", self.inputs, model.inputs)
