@@ -7,19 +7,20 @@ from typing import Annotated
 
 import typer
 
+from clickclean.ab_app import app as ab_app
 from clickclean.engine_app import app as engine_app
+from clickclean.lint_app import lint
 from clickclean.options import (
     REPOSITORY,
     SERVER,
-    FleetGpuOption,
     JsonOption,
     Model,
     RepositoryOption,
     ServerOption,
-    TensorrtVersionOption,
-    VersionCompatibleOption,
     VersionOption,
 )
+from clickclean.release_app import history, promote, rollback, status, verify
+from clickclean.sign_app import keygen, prune, sign
 
 app = typer.Typer(
     name="clickclean",
@@ -27,7 +28,7 @@ app = typer.Typer(
         "From a PyTorch checkpoint to a proven INT8 service on NVIDIA Triton.\n\n"
         "Exit codes: 0 done, 1 failed, 2 usage or a bad recipe, 3 a gate refused (nothing was "
         "published), 4 environment not compatible, 10 SLO missed, 11 inconclusive, 12 the load "
-        "generator was the bottleneck."
+        "generator was the bottleneck, 13 degraded."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(engine_app)
+app.add_typer(ab_app)
 
 
 @app.command()
@@ -57,16 +59,26 @@ def publish(
     """
     from clickclean.console import Steps, print_json, say
     from clickclean.live import serve_for_gate
-    from clickclean_export.promote import promote as promote_version
+    from clickclean.servers import addresses
     from clickclean_export.publish import publish as publish_recipe
     from clickclean_export.publish import summary
+    from clickclean_export.release.live import release
+    from clickclean_export.repository import Repository
 
     with Steps() as steps:
         published = publish_recipe(
             recipe, repository, serve=serve_for_gate if live_gate else None, progress=steps
         )
-    if promote:
-        promote_version(repository, published.model, published.version)
+        if promote:
+            # A running `clickclean serve` of this repository goes along.
+            release(
+                Repository(repository),
+                published.model,
+                published.version,
+                servers=addresses(None, repository, None),
+                why="published with --promote",
+                progress=steps,
+            )
     if as_json:
         print_json({**summary(published), "promoted": promote})
         return
@@ -74,43 +86,6 @@ def publish(
         f"published {published.model} version {published.version} in {published.path}"
         + (", promoted" if promote else "; not live until promoted")
     )
-
-
-@app.command()
-def promote(
-    model: Model,
-    version: Annotated[int, typer.Argument(help="A published version.")],
-    repository: RepositoryOption = REPOSITORY,
-    gpu: FleetGpuOption = None,
-    tensorrt_version: TensorrtVersionOption = None,
-    version_compatible: VersionCompatibleOption = False,
-    without_plans: Annotated[
-        bool,
-        typer.Option(
-            "--without-plans", help="Although a GPU type that has a plan now would have none."
-        ),
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a published version the one that unnamed calls get.
-
-    Its files and plans are compared with the manifest first, and with --gpu, whether servers with
-    such GPUs could load it (exit code 4 if not). A running `clickclean serve` on the same
-    repository loads it by itself.
-    """
-    from clickclean.console import print_json, say
-    from clickclean.fleet import named_targets
-    from clickclean_export.promote import promote as promote_version
-
-    fleet = named_targets(gpu, tensorrt_version, version_compatible=version_compatible)
-    promotion = promote_version(
-        repository, model, version, fleet=fleet, without_plans=without_plans
-    )
-    if as_json:
-        print_json(asdict(promotion))
-        return
-    before = f" (before: {promotion.previous})" if promotion.previous else ""
-    say(f"promoted {model} version {version}{before}")
 
 
 @app.command()
@@ -290,3 +265,7 @@ def report(
     else:
         print_table(figures)
     say(f"report: {out}")
+
+
+for verb in (promote, rollback, status, verify, history, prune, lint, keygen, sign):
+    app.command()(verb)

@@ -17,6 +17,32 @@ ServerOption = Annotated[
         "--server", "-s", envvar="CLICKCLEAN_SERVER", help="gRPC address of a server, host:port."
     ),
 ]
+ServersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--server",
+        "-s",
+        envvar="CLICKCLEAN_SERVERS",
+        help="gRPC address host:port, @FILE, or dns:NAME:PORT; repeatable. Default: the running"
+        " clickclean serve of this repository.",
+    ),
+]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        help="File with the key of the servers' restricted protocols; else $CLICKCLEAN_ADMIN_KEY.",
+    ),
+]
+WhyOption = Annotated[str, typer.Option("--why", "-m", help="For the history.")]
+TrustedOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trusted-key",
+        help="Public key, or folder of them; one must have signed the version. Repeatable; else"
+        " $CLICKCLEAN_TRUSTED_KEYS.",
+    ),
+]
 VersionOption = Annotated[
     int | None, typer.Option("--version", help="A version number; without it, see above.")
 ]

@@ -1,17 +1,18 @@
-"""Make one published version the one that unnamed calls get."""
+"""A version that is to be promoted: proven on disk, its configs ready, written when all agree."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clickclean_export.disk import locked, replace_text
 from clickclean_export.engine.preflight import Target, enforce, examine_config
 from clickclean_export.engine.record import PlanInputs, readable_records
 from clickclean_export.engine.register import gpu_config, present_config
-from clickclean_export.errors import GateRefused, IncompatibleError, RepositoryError
-from clickclean_export.manifest import read_manifest, verify_files
+from clickclean_export.errors import IncompatibleError, RepositoryError
+from clickclean_export.manifest import read_manifest
 from clickclean_export.repository import CPU_CONFIG, GPU_CONFIG, Repository
-from clickclean_export.triton_config import DEFAULT_PLAN, TritonConfig
+from clickclean_export.triton_config import DEFAULT_PLAN, Fleet, TritonConfig
+from clickclean_export.verify import Verified, verify_version
 
 _AMPERE = 8.0
 
@@ -25,6 +26,113 @@ class Promotion:
     previous: int | None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A version whose bytes were compared with its manifest, and how each fleet serves it.
+
+    Attributes:
+        repository: Where it lies.
+        proof: What the comparison found.
+        cpu, gpu: The configs, with the fingerprint of the manifest.
+        previous: The promoted version; None before the first promotion.
+    """
+
+    repository: Repository
+    proof: Verified
+    cpu: TritonConfig
+    gpu: TritonConfig
+    previous: int | None
+
+    @property
+    def model(self) -> str:
+        """Name."""
+        return self.proof.model
+
+    @property
+    def version(self) -> int:
+        """Number."""
+        return self.proof.version
+
+    @property
+    def directory(self) -> Path:
+        """The version's folder."""
+        return self.repository.version_dir(self.model, self.version)
+
+    def config(self, fleet: Fleet) -> TritonConfig:
+        """Return the config that one fleet loads."""
+        return self.gpu if fleet == "gpu" else self.cpu
+
+
+def prepare(
+    repository: Repository,
+    model: str,
+    version: int | None = None,
+    *,
+    fleet: Sequence[Target] = (),
+    without_plans: bool = False,
+    trusted: Sequence[Path] = (),
+) -> Prepared:
+    """Prove a version on disk (default: the newest) and make its configs; writes nothing.
+
+    Args:
+        repository: The model repository.
+        model: Name.
+        version: Number.
+        fleet: GPU types that must be able to serve the version; each is examined.
+        without_plans: Go on although GPUs that have a plan now would have none.
+        trusted: Public keys; where there is any, one of them must have signed the version.
+
+    Raises:
+        VersionNotFoundError: no such version.
+        IntegrityError: its files, a plan's, or its signature, are not what they should be (exit 3).
+        GateRefused: its manifest records a failed gate (exit 3).
+        IncompatibleError: a GPU of the fleet could not load it (exit 4).
+    """
+    number, _ = repository.find(model, version)
+    proof = verify_version(repository, model, number, trusted=trusted)
+    previous = repository.promoted(model)
+    gpu = gpu_config(repository, model, number, fleet=fleet)
+    folder = repository.root / model
+    for target in fleet:
+        enforce(examine_config(gpu, folder, target))
+    if not without_plans:
+        examined = {target.gpu.compute_capability for target in fleet}
+        _keep_gpus_served(repository, model, gpu, examined)
+    return Prepared(repository, proof, cpu_config(repository, model, number), gpu, previous)
+
+
+def cpu_config(repository: Repository, model: str, version: int) -> TritonConfig:
+    """Return the CPU fleet's config for a version, as promoting it writes it.
+
+    Raises:
+        IntegrityError: its manifest cannot be read (exit 3).
+    """
+    from clickclean_export.verify import fingerprint
+
+    directory = repository.version_dir(model, version)
+    recipe = read_manifest(directory).recipe_of(directory)
+    config = TritonConfig.from_recipe(recipe, "cpu", (version,))
+    return replace(config, fingerprint=fingerprint(directory))
+
+
+def commit(prepared: Prepared) -> None:
+    """Write both fleets' configs, so that a server that starts serves the version.
+
+    The caller holds the lock of the model's folder.
+
+    Raises:
+        RepositoryError: the configs cannot be written.
+    """
+    folder = prepared.repository.root / prepared.model
+    try:
+        # The CPU config says what is promoted, so it is written last: a machine that stops in
+        # between still tells the old truth, and promoting again repairs both.
+        replace_text(folder / GPU_CONFIG, prepared.gpu.to_text())
+        replace_text(folder / CPU_CONFIG, prepared.cpu.to_text())
+    except OSError as error:
+        raise RepositoryError(prepared.repository.root, str(error)) from error
+
+
 def promote(
     repository_path: Path,
     model: str,
@@ -33,55 +141,21 @@ def promote(
     fleet: Sequence[Target] = (),
     without_plans: bool = False,
 ) -> Promotion:
-    """Write both fleets' configs so that ``version`` (default: the newest) is served.
-
-    A running ``clickclean serve`` on the same repository notices the change, loads the version
-    beside the old one, and proves it before the old one goes.
-
-    Args:
-        repository_path: The model repository.
-        model: Name.
-        version: Number.
-        fleet: GPU types that must be able to serve the version; each is examined before anything
-            is written.
-        without_plans: Promote although GPUs that have a plan now would have none.
+    """Prove a version and write the configs; servers that run are not asked.
 
     Raises:
-        VersionNotFoundError: no such version.
-        IntegrityError: its files, or a plan's, are not what was published or registered.
-        GateRefused: its manifest records a failed gate.
-        IncompatibleError: a GPU of the fleet could not load it (exit 4).
-        RepositoryError: the configs cannot be written.
+        ExportError: as ``prepare`` and ``commit``.
     """
     repository = Repository(repository_path)
-    number, directory = repository.find(model, version)
-    manifest = read_manifest(directory)
-    verify_files(directory, manifest.files)
-    for hop in manifest.hops:
-        failed = [gate for gate in hop.gates if gate.outcome == "fail"]
-        if failed:
-            raise GateRefused(
-                hop.result.hop, [gate.sentence(hop.result.samples) for gate in failed]
-            )
-    folder = repository.root / model
-    cpu = TritonConfig.from_recipe(manifest.recipe_of(directory), "cpu", (number,))
+    repository.find(model, version)
     try:
         # A builder that registers a plan reads and writes the same file.
-        with locked(folder):
-            previous = repository.promoted(model)
-            gpu = gpu_config(repository, model, number, fleet=fleet)
-            for target in fleet:
-                enforce(examine_config(gpu, folder, target))
-            if not without_plans:
-                examined = {target.gpu.compute_capability for target in fleet}
-                _keep_gpus_served(repository, model, gpu, examined)
-            # The CPU config says what is promoted, so it is written last: a machine that stops in
-            # between still tells the old truth, and promoting again repairs both.
-            replace_text(folder / GPU_CONFIG, gpu.to_text())
-            replace_text(folder / CPU_CONFIG, cpu.to_text())
+        with locked(repository.root / model):
+            prepared = prepare(repository, model, version, fleet=fleet, without_plans=without_plans)
+            commit(prepared)
     except OSError as error:
         raise RepositoryError(repository.root, str(error)) from error
-    return Promotion(model, number, previous)
+    return Promotion(model, prepared.version, prepared.previous)
 
 
 def _keep_gpus_served(

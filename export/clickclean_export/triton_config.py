@@ -16,6 +16,7 @@ from clickclean_client.protocol import (
     model_config_pb2,
     parse_model_config,
 )
+from clickclean_client.slots import FINGERPRINT, SPLIT
 from clickclean_export.errors import ConversionError
 from clickclean_export.manifest import MODEL
 from clickclean_export.recipe import Recipe, Tensor
@@ -58,6 +59,9 @@ class TritonConfig:
         profiles: Indices of the optimization profiles that an instance uses (gpu fleet).
         cuda_graph_batches: Batches that a CUDA graph is captured for, ascending; a smaller batch
             runs in the next larger graph. Empty: no graphs (always, on the cpu fleet).
+        fingerprint: SHA-256 of the version's manifest, in hex; travels with the config, so that a
+            server can be asked which bytes it serves.
+        split: Who is sent to this challenger, a JSON object; empty for what is no challenger.
     """
 
     model: str
@@ -76,6 +80,8 @@ class TritonConfig:
     default_plan: str = DEFAULT_PLAN
     profiles: tuple[int, ...] = (0,)
     cuda_graph_batches: tuple[int, ...] = ()
+    fingerprint: str = ""
+    split: str = ""
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, fleet: Fleet, versions: tuple[int, ...]) -> Self:
@@ -139,6 +145,9 @@ class TritonConfig:
             # the batch of our file is free. Read in its README; never run there.
             config.parameters["SKIP_OV_DYNAMIC_BATCHSIZE"].string_value = "YES"
             kind = model_config_pb2.ModelInstanceGroup.KIND_CPU
+        for key, value in ((FINGERPRINT, self.fingerprint), (SPLIT, self.split)):
+            if value:
+                config.parameters[key].string_value = value
         for tensor in self.inputs:
             config.input.add(
                 name=tensor.name, data_type=config_dtype(tensor.dtype), dims=tensor.dims
@@ -195,9 +204,10 @@ class TritonConfig:
     def from_text(cls, text: str, fleet: Fleet) -> Self:
         """Read a config that ``to_text`` wrote."""
         config = parse_model_config(text)
+        parameters = {key: entry.string_value for key, entry in config.parameters.items()}
         warm = config.model_warmup[0].inputs if config.model_warmup else {}
         batching = config.dynamic_batching
-        threads = config.parameters["INFERENCE_NUM_THREADS"].string_value if fleet == "cpu" else "0"
+        threads = parameters.get("INFERENCE_NUM_THREADS", "") if fleet == "cpu" else "0"
         return cls(
             model=config.name,
             fleet=fleet,
@@ -227,6 +237,8 @@ class TritonConfig:
             cuda_graph_batches=tuple(
                 spec.batch_size for spec in config.optimization.cuda.graph_spec
             ),
+            fingerprint=parameters.get(FINGERPRINT, ""),
+            split=parameters.get(SPLIT, ""),
         )
 
 

@@ -1,6 +1,5 @@
 """Promotion under load, and publishers that die."""
 
-import shutil
 import signal
 import subprocess
 import threading
@@ -15,6 +14,7 @@ from clickclean_client import Client, Overloaded
 from clickclean_export.repository import Repository
 from clickclean_server import serving
 from tests.conftest import BIN, Command, PublishedModels
+from tests.models.versions import add_version
 
 PATIENCE_S = 60
 
@@ -79,7 +79,7 @@ def test_promote_and_back_under_load_drops_nothing(
     clickclean: Command, published: PublishedModels, tmp_path: Path
 ) -> None:
     repository = published.copy(tmp_path / "repository", "digits")
-    shutil.copytree(repository / "digits" / "1", repository / "digits" / "2")
+    add_version(repository / "digits", 2)
     with serving(repository, models=["digits"]) as endpoint, Callers(endpoint.grpc) as callers:
         for version in ("2", "1"):
             assert clickclean("promote", "digits", version, "-r", str(repository)).code == 0

@@ -10,13 +10,14 @@ from clickclean_export.manifest import read_manifest
 from clickclean_export.promote import promote
 from clickclean_export.repository import CPU_CONFIG, GPU_CONFIG, Repository
 from tests.conftest import PublishedModels
+from tests.models.versions import add_version
 
 
 @pytest.fixture
 def repository(published: PublishedModels, tmp_path: Path) -> Path:
     """Two versions of the digits, the first promoted."""
     root = published.copy(tmp_path / "repository", "digits")
-    shutil.copytree(root / "digits" / "1", root / "digits" / "2")
+    add_version(root / "digits", 2)
     return root
 
 

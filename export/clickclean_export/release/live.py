@@ -1,0 +1,223 @@
+"""Promote and roll back: the lock, the servers, the history and the repository around a rollout."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clickclean_client import slots
+from clickclean_export.disk import locked, words
+from clickclean_export.engine.preflight import Target
+from clickclean_export.errors import RepositoryError
+from clickclean_export.progress import Progress, Silence
+from clickclean_export.promote import Prepared, commit, prepare
+from clickclean_export.release.errors import (
+    BusyError,
+    ExperimentRunsError,
+    NothingToRollBackError,
+    ReleaseError,
+    ReleaseRefused,
+)
+from clickclean_export.release.history import Entry, History, Verdict
+from clickclean_export.release.rollout import PhaseFailed, Rollout, Settings
+from clickclean_export.release.server import Address, LiveServer, reason
+from clickclean_export.repository import Repository
+
+_LOCK_S = 5.0
+_LOCK_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Released:
+    """What a release changed.
+
+    Attributes:
+        model: Name.
+        version: Now live.
+        previous: Promoted before; None at the first time.
+        servers: Addresses that answer with it; empty when only the repository was written.
+        still_asked: Servers on which callers still name the old version, so it stays there.
+    """
+
+    model: str
+    version: int
+    previous: int | None
+    servers: tuple[str, ...]
+    still_asked: tuple[str, ...] = ()
+
+
+def release(
+    repository: Repository,
+    model: str,
+    version: int | None = None,
+    *,
+    servers: Sequence[Address] = (),
+    fleet: Sequence[Target] = (),
+    without_plans: bool = False,
+    trusted: Sequence[Path] = (),
+    why: str = "",
+    action: str = "promote",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    during_experiment: bool = False,
+) -> Released:
+    """Make a version live on all servers and in the repository, or nowhere.
+
+    Args:
+        repository: That the servers read too, or a copy of what they read.
+        model: Name.
+        version: Number; the newest without it.
+        servers: To act on; with none the repository alone is changed.
+        fleet: As for ``prepare``.
+        without_plans: As for ``prepare``.
+        trusted: As for ``prepare``.
+        why: For the history.
+        action: For the history.
+        settings: Of the rollout.
+        progress: Is told the phases.
+        during_experiment: Although an experiment compares with the version that is live.
+
+    Raises:
+        BusyError: another command changes the same model (exit 1).
+        ExperimentRunsError: an experiment runs (exit 2).
+        ReleaseError: a server failed; all were taken back (exit 1).
+        ReleaseRefused: a server did not prove the version; all were taken back (exit 3).
+        ExportError: as ``prepare`` and ``commit``.
+    """
+    number, _ = repository.find(model, version)
+    with alone_with(repository, model):
+        if not during_experiment and (repository.root / slots.challenger(model)).is_dir():
+            raise ExperimentRunsError(model)
+        history = History(repository, model)
+        began = history.began(
+            action,
+            before=repository.promoted(model),
+            after=number,
+            why=why,
+            servers=tuple(address.endpoint for address in servers),
+        )
+        try:
+            prepared = prepare(
+                repository, model, number, fleet=fleet, without_plans=without_plans, trusted=trusted
+            )
+        except BaseException as error:
+            history.ended(began, "refused", str(error))
+            raise
+        return _release(prepared, servers, began, settings or Settings(), progress or Silence())
+
+
+def roll_back(
+    repository: Repository,
+    model: str,
+    *,
+    servers: Sequence[Address] = (),
+    trusted: Sequence[Path] = (),
+    without_plans: bool = False,
+    why: str = "",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Released:
+    """Make the version live again that was live before, without loading it twice.
+
+    It was proven on these servers when it was promoted, so the switch is one call for each.
+
+    Raises:
+        NothingToRollBackError: the history names no other version (exit 2).
+        ExportError: as ``release``.
+    """
+    live = repository.promoted(model)
+    history = History(repository, model)
+    unfinished = history.unfinished()
+    # After a command that was killed, servers may be ahead of the repository: back is what it says.
+    target = live if unfinished is not None else history.previous_live(live)
+    if target is None:
+        raise NothingToRollBackError(model, live)
+    return release(
+        repository,
+        model,
+        target,
+        servers=servers,
+        without_plans=without_plans,
+        trusted=trusted,
+        why=why,
+        action="rollback",
+        settings=replace(settings or Settings(hold=False), prove_alone=False),
+        progress=progress,
+        # Going back must not wait for anything; `ab status` says that the champion has changed.
+        during_experiment=True,
+    )
+
+
+@contextmanager
+def alone_with(repository: Repository, model: str) -> Iterator[None]:
+    """Hold a model's lock during the block; waits a little, for a server that follows a change.
+
+    Raises:
+        BusyError: somebody else goes on holding it.
+        RepositoryError: the file system refuses.
+    """
+    deadline = time.monotonic() + _LOCK_S
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(repository.root / model, wait=False))
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise BusyError(model) from None
+                time.sleep(_LOCK_POLL_S)
+            except OSError as error:
+                raise RepositoryError(repository.root, words(error)) from error
+        yield
+
+
+def _release(
+    prepared: Prepared,
+    addresses: Sequence[Address],
+    began: Entry,
+    settings: Settings,
+    progress: Progress,
+) -> Released:
+    history = History(prepared.repository, prepared.model)
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(LiveServer(one, load_timeout_s=settings.load_timeout_s))
+            for one in addresses
+        ]
+        rollout = Rollout(prepared, servers, settings, progress)
+        try:
+            still_asked = rollout.run() if servers else ()
+            commit(prepared)
+        except BaseException as error:
+            stuck = rollout.take_back() if servers else []
+            verdict: Verdict = "not taken back" if stuck else "taken back"
+            history.ended(began, verdict, "; ".join([_detail(error), *stuck]))
+            if isinstance(error, PhaseFailed):
+                raise _worded(error, prepared, rollout.still, stuck) from error
+            raise
+    history.ended(began, "done", fingerprint=prepared.proof.fingerprint)
+    model, version, previous = prepared.model, prepared.version, prepared.previous
+    return Released(model, version, previous, began.servers, still_asked)
+
+
+def _detail(error: BaseException) -> str:
+    if isinstance(error, PhaseFailed):
+        shown = "; ".join(f"{server}: {reason(why)}" for server, why in error.failures.items())
+        return f"{error.phase.value}: {shown}"
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _worded(
+    error: PhaseFailed, prepared: Prepared, still: str, stuck: Sequence[str]
+) -> ReleaseError:
+    kind = ReleaseRefused if error.refused else ReleaseError
+    hints = [getattr(why, "hint", "") for why in error.failures.values()]
+    return kind(
+        f"version {prepared.version} of '{prepared.model}' was not promoted: it failed",
+        error.phase.value,
+        {server: reason(why) for server, why in error.failures.items()},
+        still=still,
+        stuck=stuck,
+        hint=next(filter(None, hints), ""),
+    )

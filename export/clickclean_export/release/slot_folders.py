@@ -1,0 +1,58 @@
+"""Folders that let a server load a version a second time, under another name.
+
+``digits.v3/3`` is a relative symbolic link to ``../digits/3``: no byte is copied, and a repository
+that is mounted elsewhere still has it. Object stores have no links; a copy does the same there.
+"""
+
+import shutil
+from pathlib import Path
+
+from clickclean_client import slots
+from clickclean_export.disk import words
+from clickclean_export.errors import RepositoryError
+from clickclean_export.repository import Repository
+
+
+def open_slot(repository: Repository, model: str, name: str, version: int) -> Path:
+    """Make a slot's folder, with this version and no other.
+
+    Raises:
+        RepositoryError: the file system refuses.
+    """
+    folder = repository.root / name
+    try:
+        folder.mkdir(exist_ok=True)
+        for entry in folder.iterdir():
+            if entry.is_symlink() and entry.name != str(version):
+                entry.unlink()
+        link = folder / str(version)
+        if not link.is_symlink():
+            link.symlink_to(Path("..") / model / str(version))
+    except OSError as error:
+        raise RepositoryError(folder, words(error)) from error
+    return folder
+
+
+def close_slot(repository: Repository, name: str) -> None:
+    """Remove a slot's folder; nothing happens when there is none.
+
+    Raises:
+        RepositoryError: the file system refuses.
+    """
+    folder = repository.root / name
+    if not slots.owner(name) or not folder.is_dir():
+        return
+    try:
+        # The links go, never what they lead to: rmtree does not follow them.
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise RepositoryError(folder, words(error)) from error
+
+
+def open_slots(repository: Repository, model: str) -> list[str]:
+    """Return the names of a model's slots that have a folder, sorted."""
+    return sorted(
+        path.name
+        for path in repository.root.glob(f"{model}.*")
+        if slots.owner(path.name) == model and path.is_dir()
+    )
