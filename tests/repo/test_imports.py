@@ -17,6 +17,7 @@ ALLOWED = {
 }
 # What is loaded only by the one module that is about it.
 HOMES = {
+    "cryptography": {"export/clickclean_export/signing/keys.py"},
     "gevent": {"loadtest/clickclean_loadtest/locustfile.py"},
     "grpc": {
         "client/clickclean_client/protocol.py",
@@ -32,6 +33,11 @@ HOMES = {
     "openvino": {
         "deploy/clickclean_server/backends/openvino/model.py",
         "export/clickclean_export/runners.py",
+    },
+    # One for each side of the log.
+    "pyarrow": {
+        "client/clickclean_client/experiments/tables.py",
+        "export/clickclean_export/experiment/log_reader.py",
     },
     "polygraphy": {"export/clickclean_export/engine/plan_runner.py"},
     "pynvml": {"export/clickclean_export/engine/device.py"},
