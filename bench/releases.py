@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,13 +81,16 @@ class Caller:
 
 
 def memory_mib(endpoint: Endpoint) -> float:
-    """Return the resident memory of tritonserver, without its model processes."""
+    """Return the resident memory of tritonserver, without its model processes; NaN if unknown."""
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and (entry / "comm").read_text().strip() == "tritonserver":
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == endpoint.pid:
-                lines = (entry / "status").read_text().splitlines()
-                return int(next(one for one in lines if one.startswith("VmRSS")).split()[1]) / 1024
+        # Processes come and go while we look.
+        with suppress(OSError, StopIteration):
+            if entry.name.isdecimal() and (entry / "comm").read_text().strip() == "tritonserver":
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == endpoint.pid:
+                    lines = (entry / "status").read_text().splitlines()
+                    resident = next(one for one in lines if one.startswith("VmRSS"))
+                    return int(resident.split()[1]) / 1024
     return float("nan")
 
 
