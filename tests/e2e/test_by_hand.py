@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.request
 from pathlib import Path
 
 from tests.conftest import Command, PublishedModels
@@ -39,12 +40,30 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def model_processes_of(repository: Path) -> list[int]:
+    """Pids of Triton's stubs that run a model of this repository."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                program, arguments = words[0], words[1:]
+                if b"triton_python_backend_stub" in program and any(
+                    str(repository).encode() in one for one in arguments
+                ):
+                    found.append(int(entry.name))
+    return found
+
+
 def test_tritonserver_by_hand(
     clickclean: Command, published: PublishedModels, tmp_path: Path
 ) -> None:
     grpc, http, metrics = free_ports(3)
+    repository = published.copy(tmp_path / "repository", "digits")
+    key = tmp_path / "key"
+    key.write_text("choose-a-key\n")
     line = clickclean(
-        *("serve", "-r", str(published.repository), "--print-command"),
+        *("serve", "-r", str(repository), "--print-command"),
         *("--grpc-port", str(grpc), "--http-port", str(http), "--metrics-port", str(metrics)),
     ).out
     assert "tritonserver" in line
@@ -57,7 +76,7 @@ def test_tritonserver_by_hand(
         )
     try:
         command = [sys.executable, "-c", textwrap.dedent(SCRIPT), f"127.0.0.1:{grpc}"]
-        command.append(str(published.repository / "digits" / "1" / "golden.npz"))
+        command.append(str(repository / "digits" / "1" / "golden.npz"))
         deadline = time.monotonic() + 60
         while True:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -66,6 +85,21 @@ def test_tritonserver_by_hand(
             time.sleep(0.5)
         assert done.returncode == 0, (tmp_path / "log").read_text()[-3000:] + done.stderr
         assert "difference" in done.stdout
+
+        # Nobody supervises it: a release reaches it with the key in the line, and status finds a
+        # model process that has died while Triton's health goes on saying ready.
+        status = ("status", "digits", "-r", str(repository), "--server", f"127.0.0.1:{grpc}")
+        well = clickclean(*status, "--key-file", str(key))
+        assert (well.code, "well" in well.out) == (0, True), well.err + well.out
+        assert clickclean(*status).code == 13
+        ready = f"http://127.0.0.1:{http}/v2/health/ready"
+        for pid in model_processes_of(repository):
+            os.kill(pid, signal.SIGKILL)
+        dead = clickclean(*status, "--key-file", str(key), "--json")
+        assert dead.code == 13
+        assert dead.json[0]["problems"][0].startswith(f"127.0.0.1:{grpc}: ")
+        with urllib.request.urlopen(ready, timeout=10) as answer:
+            assert answer.status == 200
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         try:

@@ -130,7 +130,8 @@ def roll_back(
     history = History(repository, model)
     unfinished = history.unfinished()
     # After a command that was killed, servers may be ahead of the repository: back is what it says.
-    target = live if unfinished is not None else history.previous_live(live)
+    ahead = unfinished is not None and unfinished.after != unfinished.before
+    target = live if ahead else history.previous_live(live)
     if target is None:
         raise NothingToRollBackError(model, live)
     return release(
