@@ -1,7 +1,7 @@
 """`clickclean ab`: compare a challenger with the promoted version on real traffic."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,12 +17,20 @@ from clickclean.options import (
     TrustedOption,
     WhyOption,
 )
+from clickclean_client import ClickCleanError
 
 if TYPE_CHECKING:
     from clickclean_export.experiment.judgement import Judgement
     from clickclean_export.experiment.store import Stored
 
 STOPPED = 13
+
+
+class NotJudgedError(ClickCleanError):
+    """The log that the user named cannot be judged by."""
+
+    exit_code = 2
+
 
 app = typer.Typer(
     name="ab",
@@ -45,8 +53,12 @@ _Shadow = Annotated[
     ),
 ]
 _LogFolder = Annotated[
-    Path, typer.Option("--log", help="Folder of Parquet files that the clients write.")
+    Path | None,
+    typer.Option(
+        "--log", help="Folder of Parquet files that the clients write. Default: experiment_log."
+    ),
 ]
+_DEFAULT_LOG = Path("experiment_log")
 
 
 @app.command()
@@ -130,7 +142,10 @@ def start(
 def ramp(
     model: Model,
     percent: _Percent,
-    shadow: _Shadow = 0.0,
+    shadow: Annotated[
+        float | None,
+        typer.Option("--shadow", min=0, max=100, help="Mirrored; without it as it is."),
+    ] = None,
     repository: RepositoryOption = REPOSITORY,
     server: ServersOption = None,
     key_file: KeyFileOption = None,
@@ -141,14 +156,18 @@ def ramp(
     from clickclean.console import Steps, print_json, say
     from clickclean.servers import addresses
     from clickclean_export.experiment import live
-    from clickclean_export.experiment.store import Share
+    from clickclean_export.experiment.store import ExperimentStore, Share
     from clickclean_export.repository import Repository
 
+    found = Repository(repository)
+    found.find(model)
+    running = ExperimentStore(found, model).running()
+    mirrored = running.share.shadow_percent if running is not None else 0.0
     with Steps() as steps:
         stored = live.ramp(
-            Repository(repository),
+            found,
             model,
-            Share(percent, shadow),
+            Share(percent, mirrored if shadow is None else shadow),
             servers=addresses(server, repository, key_file),
             why=why,
             progress=steps,
@@ -156,7 +175,8 @@ def ramp(
     if as_json:
         print_json({"experiment": stored.plan.experiment, **asdict(stored.share)})
         return
-    say(f"{stored.plan.experiment}: {stored.share.percent:g} % of the keys")
+    mirror = f", {stored.share.shadow_percent:g} % mirrored" if stored.share.shadow_percent else ""
+    say(f"{stored.plan.experiment}: {stored.share.percent:g} % of the keys{mirror}")
 
 
 @app.command()
@@ -189,18 +209,18 @@ def stop(
             why=why,
             progress=steps,
         )
+    experiment = stored.plan.experiment if stored else None
     if as_json:
-        promoted = released.version if released else stored.plan.champion
-        print_json({"experiment": stored.plan.experiment, "promoted": promoted})
+        print_json({"experiment": experiment, "promoted": released.version if released else None})
         return
     now = f", version {released.version} is promoted" if released else ""
-    say(f"{stored.plan.experiment} has ended{now}")
+    say(f"{experiment or 'what was left of an experiment'} has ended{now}")
 
 
 @app.command()
 def status(
     model: Model,
-    log: _LogFolder = Path("experiment_log"),
+    log: _LogFolder = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the course of the difference here (.svg, .png).")
     ] = None,
@@ -232,8 +252,12 @@ def status(
         from clickclean_export.experiment.live import none_yet
 
         raise none_yet(model)
-    on_servers = arms(stored, addresses(server, repository, key_file))
+    # What an earlier experiment left on servers is gone; the present one may stand there.
+    past = experiment is not None and stored.ended
+    on_servers = () if past else arms(stored, addresses(server, repository, key_file))
     judgement, unread = _judged(stored, log)
+    if judgement is None and log is not None:
+        raise NotJudgedError(unread)
     problems = [f"{arm.endpoint}: {arm.problem}" for arm in on_servers if arm.problem]
     if not stored.ended and found.promoted(model) != stored.plan.champion:
         problems.append(
@@ -267,8 +291,10 @@ def status(
 @app.command()
 def watch(
     model: Model,
-    log: _LogFolder = Path("experiment_log"),
-    every_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
+    log: _LogFolder = None,
+    every_s: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="Seconds between two looks.")
+    ] = 10.0,
     once: Annotated[bool, typer.Option("--once", help="One look, for a CronJob.")] = False,
     repository: RepositoryOption = REPOSITORY,
     server: ServersOption = None,
@@ -277,7 +303,8 @@ def watch(
     """Stop the experiment by itself when a guardrail is breached or the sample ratio is wrong.
 
     Runs until the experiment has ended; exit code 13 when this command ended it. The challenger is
-    unloaded everywhere, and its callers get the champion.
+    unloaded everywhere, and its callers get the champion. With --once the exit code is 1 when there
+    is no log to judge by.
     """
     from clickclean.console import Steps, say
     from clickclean.servers import addresses
@@ -296,22 +323,33 @@ def watch(
             return
         judgement, unread = _judged(stored, log)
         sentence = f"{judgement.decision}: {judgement.sentence}" if judgement else unread
+        changed = found.promoted(model) != stored.plan.champion
+        if changed:
+            sentence = f"version {found.promoted(model)} is promoted, not the champion any more"
         if sentence != said:
             said = sentence
             say(sentence)
-        if judgement is not None and _must_end(judgement):
-            with Steps() as steps:
-                live.stop(
-                    found,
-                    model,
-                    servers=addresses(server, repository, key_file),
-                    why=f"stopped by watch: {judgement.sentence}",
-                    progress=steps,
-                )
+        if changed or (judgement is not None and _must_end(judgement)):
+            try:
+                with Steps() as steps:
+                    live.stop(
+                        found,
+                        model,
+                        servers=addresses(server, repository, key_file),
+                        why=f"stopped by watch: {sentence}",
+                        progress=steps,
+                    )
+            except ClickCleanError as error:
+                if once:
+                    raise
+                say(f"error: {error}; trying again")
+                time.sleep(every_s)
+                continue
             say(f"{stored.plan.experiment} was stopped")
             raise typer.Exit(STOPPED)
         if once:
-            return
+            # A CronJob whose log folder is wrong guards nothing.
+            raise typer.Exit(0 if judgement is not None else 1)
         time.sleep(every_s)
 
 
@@ -321,12 +359,15 @@ def _must_end(judgement: "Judgement") -> bool:
     return judgement.must_stop or judgement.decision == INVALID
 
 
-def _judged(stored: "Stored", log: Path) -> "tuple[Judgement | None, str]":
+def _judged(stored: "Stored", log: Path | None) -> "tuple[Judgement | None, str]":
     from clickclean_export.experiment.errors import LogError
-    from clickclean_export.experiment.judgement import judge
+    from clickclean_export.experiment.judgement import RUNNING, judge
 
     try:
-        return judge(stored.plan, log, stored.changes), ""
+        judgement = judge(stored.plan, log or _DEFAULT_LOG, stored.changes)
     except LogError as error:
         # An experiment that has just begun has no log yet; what the servers do is known anyway.
         return None, f"no judgement: {error}"
+    if stored.ended and judgement.decision == RUNNING:
+        judgement = replace(judgement, decision="ended without a decision")
+    return judgement, ""

@@ -19,6 +19,8 @@ def say(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Write one JSON document to stdout."""
+    if sys.stdout is None:  # closed by the caller (>&-)
+        return
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
     sys.stdout.flush()  # a full disk is an error of the verb, not of Python's end
 

@@ -24,6 +24,6 @@ def arms_text(arms: "Sequence[ArmOnServer]") -> list[str]:
     return [
         f"  {arm.endpoint}  challenger {arm.version or 'not loaded'}"
         + (f", {arm.percent:g} %" if arm.percent is not None else "")
-        + f", {arm.requests} answered, {arm.failures} failed since the last change"
+        + f", {arm.requests} answered, {arm.failures} failed since the last change, golden ones too"
         for arm in arms
     ]

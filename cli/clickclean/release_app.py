@@ -148,6 +148,11 @@ def rollback(
     if as_json:
         print_json(asdict(done))
         return
+    if done.previous == done.version:
+        say(
+            f"{model} is at version {done.version}, as the repository says; the killed change is gone"
+        )
+        return
     before = f" (before: {done.previous})" if done.previous else ""
     say(f"{model} is back at version {done.version}{before}, {_where(len(done.servers))}")
 
@@ -201,7 +206,7 @@ def verify(
     Every SHA-256, the signature where a trusted key is configured, and the gates. With --live each
     server must serve the manifest's fingerprint and give the golden answer. Exit code 3 when not.
     """
-    from clickclean.console import print_json, say
+    from clickclean.console import print_json
     from clickclean.options import split_version
     from clickclean.servers import addresses
     from clickclean_export.release.live_proof import verify_live
@@ -219,10 +224,10 @@ def verify(
         print_json({**asdict(proof), "served_by": list(served)})
         return
     signed = f", signed by {proof.signed_by}" if proof.signed_by else ""
-    say(f"{name} version {version}: {len(proof.files)} files as published{signed}")
-    say(f"fingerprint {proof.fingerprint}")
+    typer.echo(f"{name} version {version}: {len(proof.files)} files as published{signed}")
+    typer.echo(f"fingerprint {proof.fingerprint}")
     for endpoint in served:
-        say(f"{endpoint} serves exactly these bytes")
+        typer.echo(f"{endpoint} serves exactly these bytes")
 
 
 def history(
@@ -241,7 +246,8 @@ def history(
     found.find(model)
     entries = History(found, model).entries()
     if as_json:
-        print_json([asdict(entry) for entry in entries])
+        chosen = list(dict.fromkeys(entry.id for entry in entries))[-last:]
+        print_json([asdict(entry) for entry in entries if entry.id in chosen])
         return
     typer.echo(history_text(entries, last))
 

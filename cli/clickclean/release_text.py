@@ -27,6 +27,8 @@ def status_text(status: "ModelStatus") -> str:
         lines.append(f"  {server.endpoint}  {live}  {golden}  {server.fingerprint[:12]}{beside}")
     if not status.servers:
         lines.append("  no server was asked (--server, or a running clickclean serve)")
+    if status.unfinished is not None and status.under_way:
+        lines.append(f"  under way: {status.unfinished.action} by {status.unfinished.who}")
     lines += [f"  problem: {problem}" for problem in status.problems]
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "CLICKCLEAN_ADMIN_KEY"
 _DNS = re.compile(r"dns:(?P<host>[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
+_PORTS = 2**16
 _ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}")
 
 
@@ -42,17 +43,20 @@ def addresses(
         here = [entry.grpc for entry in running(repository)]
         return tuple(Address(endpoint, known[endpoint]) for endpoint in here)
     key = _key(key_file)
-    endpoints = dict.fromkeys(one for text in named for one in _endpoints(text))
+    endpoints = dict.fromkeys(
+        one
+        for text in named
+        for one in (_from_file(Path(text[1:])) if text.startswith("@") else _endpoints(text))
+    )
     return tuple(Address(endpoint, known.get(endpoint, key)) for endpoint in endpoints)
 
 
 def _endpoints(text: str) -> list[str]:
-    if text.startswith("@"):
-        return _from_file(Path(text[1:]))
     match = _DNS.fullmatch(text)
     if match:
         return _from_dns(match["host"], int(match["port"]))
-    if not _ENDPOINT.fullmatch(text):
+    port = text.rpartition(":")[2]
+    if not _ENDPOINT.fullmatch(text) or not 0 < int(port) < _PORTS:
         raise ServerListError(
             f"'{text}' is no server",
             hint="write host:port, @FILE with one on each line, or dns:NAME:PORT for every address"
@@ -78,9 +82,10 @@ def _from_file(path: Path) -> list[str]:
 def _from_dns(host: str, port: int) -> list[str]:
     try:
         answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no name"
         raise ServerListError(
-            f"the name {host} has no address ({error.strerror})",
+            f"the name {host} has no address ({why})",
             hint="in Kubernetes a headless service has one address for each pod",
         ) from error
     hosts = sorted({str(answer[4][0]) for answer in answers})

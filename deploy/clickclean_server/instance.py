@@ -144,12 +144,21 @@ class Instance:
             and list(served.input) == list(wanted.input)
             and list(served.output) == list(wanted.output)
             and dict(served.parameters) == dict(wanted.parameters)
-            and [group.count for group in served.instance_group]
-            == [group.count for group in wanted.instance_group]
+            and [(group.count, group.kind) for group in served.instance_group]
+            == [(group.count, group.kind) for group in wanted.instance_group]
+            and served.HasField("dynamic_batching") == wanted.HasField("dynamic_batching")
+            # Triton fills in sizes where none are given, and a policy that changes nothing.
+            and (
+                not wanted.dynamic_batching.preferred_batch_size
+                or list(served.dynamic_batching.preferred_batch_size)
+                == list(wanted.dynamic_batching.preferred_batch_size)
+            )
             and served.dynamic_batching.max_queue_delay_microseconds
             == wanted.dynamic_batching.max_queue_delay_microseconds
-            and served.HasField("dynamic_batching") == wanted.HasField("dynamic_batching")
-            and len(served.model_warmup) == len(wanted.model_warmup)
+            and served.dynamic_batching.default_queue_policy
+            == wanted.dynamic_batching.default_queue_policy
+            and list(served.model_warmup) == list(wanted.model_warmup)
+            and served.optimization.cuda == wanted.optimization.cuda
         )
 
     def pids(self, promoted: Promoted) -> dict[int, set[int]]:

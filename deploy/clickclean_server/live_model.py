@@ -34,7 +34,8 @@ class Step(Enum):
     PROMOTION_FAILED = "promotion-failed"
     CHANGED = "changed"  # somebody with the key loaded another version
     UNLOADED = "unloaded"
-    WAITING = "waiting"  # for a release that is under way
+    WAITING = "waiting"  # with the config on disk, for a release that is under way
+    POSTPONED = "postponed"  # anything else, for the same reason
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ class LiveModel:
         """
         try:
             states = instance.states(serving.model)
-        except ClientError:
-            return None
+        except ClientError as exc:
+            return Report(Step.BUSY, str(exc), tuple(serving.versions))
         ready = sorted(version for version, (state, _) in states.items() if state == "READY")
         if set(serving.versions) <= set(ready):
             # Changed and changed back since the last look: other processes run it now.
@@ -163,8 +164,10 @@ class LiveModel:
     def _forget(self) -> None:
         self.serving, self.pids, self.diagnoses = None, {}, {}
 
-    def unload(self, instance: Instance, model: str) -> Report:
+    def unload(self, instance: Instance, repository: Repository, model: str) -> Report:
         """Takes a slot whose folder is gone out of service."""
+        if repository.releasing(model) or repository.fingerprint(model) is not None:
+            return Report(Step.POSTPONED)
         versions = tuple(self.serving.versions) if self.serving else ()
         self._forget()
         try:
@@ -179,10 +182,15 @@ class LiveModel:
         failed = {version for version, found in self.diagnoses.items() if found.faults}
         return {pid for version in failed for pid in self.pids.get(version, ())}
 
-    def revive(self, instance: Instance) -> Report:
-        """New model processes for the versions that serve."""
+    def revive(self, instance: Instance, repository: Repository) -> Report:
+        """New model processes for the versions that serve, unless a release has changed them."""
         if self.serving is None:
             return Report(Step.WELL)
+        if repository.releasing(self.serving.model):
+            return Report(Step.POSTPONED)
+        changed = self._changed(instance, repository, self.serving)
+        if changed is not None and changed.step is not Step.WELL:
+            return changed
         self.revival += 1
         versions = tuple(self.serving.versions)
         # A model process that was frozen and goes on later crashes the server (seen 6 times of 6).
@@ -196,10 +204,8 @@ class LiveModel:
 
     def promote(self, instance: Instance, repository: Repository, model: str) -> Report:
         """Follows the config on disk; when that fails, what served before serves on."""
-        with repository.unchanging(model) as alone:
-            return self._promote(instance, repository, model) if alone else Report(Step.WAITING)
-
-    def _promote(self, instance: Instance, repository: Repository, model: str) -> Report:
+        if repository.releasing(model):
+            return Report(Step.WAITING)
         try:
             wanted = repository.promoted(model)
         except (ServerError, OSError) as exc:
@@ -212,6 +218,9 @@ class LiveModel:
             else:
                 self.bring_up(instance, wanted)
         except ServerError as exc:
+            later = repository.fingerprint(model) != wanted.fingerprint
+            if later or repository.releasing(model):
+                return Report(Step.WAITING)  # overtaken; what was loaded since is not ours to undo
             return self._back(instance, str(exc), tuple(wanted.versions))
         return Report(Step.PROMOTED, "", tuple(wanted.versions))
 

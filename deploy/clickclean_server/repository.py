@@ -2,8 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,28 +91,27 @@ class Repository:
             return None
         return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
-    @contextmanager
-    def unchanging(self, model: str) -> Iterator[bool]:
-        """Keeps releases of a model out during the block; False when one is under way.
+    def releasing(self, model: str) -> bool:
+        """Whether a release of a model is under way.
 
-        A release holds the same lock of the model's folder from its first call to the servers until
-        the config is written. To follow the config in between would undo it.
+        It holds a lock of the model's folder from its first call to the servers until the config is
+        written; to load what the config says in between would undo it. The lock is not held while
+        we load: that would keep releases waiting for a server that is not theirs. Triton takes the
+        loads of one name in their order, so a release that begins after ours is the last word.
         """
         try:
             handle = os.open(self.root / (owner(model) or model), os.O_RDONLY)
         except OSError:
-            yield True  # the folder is gone; the caller will find that out
-            return
+            return False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
+            return True
         except OSError:
-            yield True  # a file system without locks
-        else:
-            yield True
+            return False  # a file system without locks
         finally:
             os.close(handle)
+        return False
 
     def promoted(self, model: str) -> Promoted | None:
         """Reads and checks one model; None when no version of it is promoted.

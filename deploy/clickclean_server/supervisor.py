@@ -190,7 +190,7 @@ class Supervisor:
             fingerprint = self.repository.fingerprint(name)
             model = self.models.get(name)
             if name in gone and model is not None and model.task is None:
-                model.task = self.pool.submit(model.unload, self.instance, name)
+                model.task = self.pool.submit(model.unload, self.instance, self.repository, name)
             elif fingerprint is None:
                 if model is not None and model.seen is not None:
                     model.seen = None
@@ -220,7 +220,7 @@ class Supervisor:
                 model.next_at = 0.0
         elif report.step is Step.DEAD:
             self.events.emit("dead", f"{which} is dead: {report.detail}", **facts)
-            model.task = self.pool.submit(model.revive, self.instance)
+            model.task = self.pool.submit(model.revive, self.instance, self.repository)
         elif report.step is Step.REVIVED:
             self.events.emit("revived", f"{which} revived", **facts)
         elif report.step is Step.REVIVE_FAILED:

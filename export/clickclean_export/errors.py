@@ -84,15 +84,26 @@ class RepositoryError(ExportError):
 class VersionNotFoundError(ExportError):
     """The repository holds no such version."""
 
-    def __init__(self, model: str, version: int | None, existing: Iterable[int]) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: int | None,
+        existing: Iterable[int],
+        models: Iterable[str] = (),
+    ) -> None:
         numbers = ", ".join(map(str, existing))
-        what = f"version {version} of model '{model}'" if version else f"model '{model}'"
-        super().__init__(
-            f"{what} is not in the repository",
-            hint=f"published versions: {numbers}"
-            if numbers
-            else "publish one first: clickclean publish RECIPE",
-        )
+        named = version is not None and numbers
+        what = f"version {version} of model '{model}'" if named else f"model '{model}'"
+        known = list(models)
+        close = nearest(model, known)
+        hint = "publish one first: clickclean publish RECIPE"
+        if numbers:
+            hint = f"published versions: {numbers}"
+        elif close:
+            hint = f"did you mean '{close}'?"
+        elif known:
+            hint = f"the repository has {', '.join(known)}"
+        super().__init__(f"{what} is not in the repository", hint=hint)
         self.model = model
         self.version = version
 

@@ -124,11 +124,18 @@ def commit(prepared: Prepared) -> None:
         RepositoryError: the configs cannot be written.
     """
     folder = prepared.repository.root / prepared.model
+    gpu = folder / GPU_CONFIG
     try:
+        before = gpu.read_text() if gpu.is_file() else None
         # The CPU config says what is promoted, so it is written last: a machine that stops in
         # between still tells the old truth, and promoting again repairs both.
-        replace_text(folder / GPU_CONFIG, prepared.gpu.to_text())
-        replace_text(folder / CPU_CONFIG, prepared.cpu.to_text())
+        replace_text(gpu, prepared.gpu.to_text())
+        try:
+            replace_text(folder / CPU_CONFIG, prepared.cpu.to_text())
+        except OSError:
+            if before is not None:
+                replace_text(gpu, before)
+            raise
     except OSError as error:
         raise RepositoryError(prepared.repository.root, str(error)) from error
 

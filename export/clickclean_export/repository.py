@@ -61,7 +61,8 @@ class Repository:
         """
         existing = self.versions(model)
         if not existing or (version is not None and version not in existing):
-            raise VersionNotFoundError(model, version, existing)
+            models = self.models() if not existing and self.root.is_dir() else ()
+            raise VersionNotFoundError(model, version, existing, models)
         number = existing[-1] if version is None else version
         return number, self.version_dir(model, number)
 

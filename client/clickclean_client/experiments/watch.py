@@ -38,11 +38,11 @@ class Watch:
         self._lock = threading.Lock()
 
     def known(self, ask: Ask) -> Flow[Split | None]:
-        """The split; the first call asks for it, and goes on without when no answer comes.
+        """The split; who comes first, or after a long pause, asks for it.
 
-        Never raises: without an answer there is no experiment.
+        Never raises: without an answer at first there is no experiment, later it is as it was.
         """
-        if not self._asked_once:
+        if not self._asked_once or self._stale():
             try:
                 response = yield self.question(ask.to(ask.name, ask.number, share=FIRST_SHARE))
             except ClientError as exc:
@@ -58,13 +58,17 @@ class Watch:
 
     def claim(self) -> bool:
         """Whether it is time to ask again; then True for one caller, who must tell `answered`."""
-        if not self._asked_once or time.monotonic() < self._next_s:
+        if not self._asked_once or self._stale() or time.monotonic() < self._next_s:
             return False
         with self._lock:
             if self._asking:
                 return False
             self._asking = True
             return True
+
+    def _stale(self) -> bool:
+        """Whether the split is so old that a call must not go by it."""
+        return time.monotonic() > self._next_s + self._refresh_s
 
     def answered(self, response: Any, error: ClientError | None) -> None:
         """Take in what came back. Without connection or time the last split stays."""

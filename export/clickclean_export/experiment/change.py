@@ -1,6 +1,5 @@
 """A challenger on all servers: loaded with its share, changed, unloaded; on all or on none."""
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,15 +16,10 @@ from clickclean_export.promote import Prepared
 from clickclean_export.release.errors import ReleaseError
 from clickclean_export.release.history import Entry, History, Verdict
 from clickclean_export.release.rollout import Settings
-from clickclean_export.release.server import Address, LiveServer, reason
+from clickclean_export.release.server import Address, LiveServer, reason, servers_text
 from clickclean_export.release.slot_folders import close_slot, open_slot
 from clickclean_export.repository import CPU_CONFIG, GPU_CONFIG
 from clickclean_export.triton_config import Fleet, TritonConfig
-
-_POLL_S = 0.2
-# Clients read the split about every 2 s.
-_QUIET_S = 3.0
-_DRAIN_S = 15.0
 
 
 def split_text(plan: ExperimentPlan, share: Share) -> str:
@@ -88,24 +82,8 @@ class ChallengerChange:
             stuck = self._take_back(back_to)
             verdict: Verdict = "not taken back" if stuck else "taken back"
             history.ended(began, verdict, "; ".join([str(error), *stuck]))
-            raise
-        history.ended(began, "done", fingerprint=self._prepared.proof.fingerprint)
-
-    def end(self, share: Share) -> None:
-        """Send nobody any more, wait until nobody asks, and unload."""
-        repository, model = self._prepared.repository, self._prepared.model
-        history = History(repository, model)
-        began = self._began(history, "ab stop", Share(0.0))
-        try:
-            if share.percent or share.shadow_percent:
-                self._everywhere("share 0", lambda server: self._load(server, Share(0.0)))
-                self._write(Share(0.0))
-                self._everywhere("drain", self._drain)
-            self._everywhere("unload", lambda server: server.unload(self._name))
-            close_slot(repository, self._name)
-        except BaseException as error:
-            # The share is 0 wherever a server could be told so: nobody gains from going back.
-            history.ended(began, "not taken back", str(error))
+            if isinstance(error, StepFailed):
+                raise self._worded(error, stuck) from error
             raise
         history.ended(began, "done", fingerprint=self._prepared.proof.fingerprint)
 
@@ -137,15 +115,6 @@ class ChallengerChange:
         timeout_s = self._settings.golden_timeout_s
         server.prove(self._name, self._plan.challenger, self._golden, timeout_s, named=True)
 
-    def _drain(self, server: LiveServer) -> None:
-        began = since = time.monotonic()
-        count = server.requests(self._name)
-        while time.monotonic() - since < _QUIET_S and time.monotonic() - began < _DRAIN_S:
-            time.sleep(_POLL_S)
-            now = server.requests(self._name)
-            if now != count:
-                count, since = now, time.monotonic()
-
     def _write(self, share: Share) -> None:
         """A server that starts again loads the challenger too, with this share."""
         folder = self._prepared.repository.root / self._name
@@ -174,22 +143,46 @@ class ChallengerChange:
         failures = self._failures(step)
         if failures:
             self._progress.end(f"failed on {', '.join(failures)}")
-            raise ReleaseError(
-                f"the experiment of '{self._prepared.model}' was not changed: it failed",
-                what,
-                {server: reason(error) for server, error in failures.items()},
-                still=f"version {self._plan.champion} answers everybody who names none",
-            )
-        self._progress.end(f"{len(self._servers)} servers")
+            raise StepFailed(what, failures)
+        self._progress.end(servers_text(len(self._servers)))
+
+    def _worded(self, error: "StepFailed", stuck: Sequence[str]) -> ReleaseError:
+        promoted = self._prepared.repository.promoted(self._prepared.model)
+        return ReleaseError(
+            f"the experiment of '{self._prepared.model}' is not as asked: it failed",
+            error.what,
+            {server: reason(why) for server, why in error.failures.items()},
+            still=f"version {promoted} answers everybody who names none",
+            stuck=stuck,
+            hint=f"clickclean ab stop {self._prepared.model} clears what is left" if stuck else "",
+        )
 
     def _failures(self, step: Callable[[LiveServer], None]) -> dict[str, Exception]:
-        failures: dict[str, Exception] = {}
-        with ThreadPoolExecutor(max(1, min(32, len(self._servers)))) as pool:
-            tasks = [(server, pool.submit(step, server)) for server in self._servers]
-            for server, task in tasks:
-                error = task.exception()
-                if isinstance(error, ClickCleanError | OSError):
-                    failures[server.endpoint] = error
-                elif error is not None:
-                    raise error
-        return failures
+        return on_all(self._servers, step)
+
+
+class StepFailed(Exception):  # noqa: N818 - carries what happened; the caller words it
+    """A step failed on some servers."""
+
+    def __init__(self, what: str, failures: dict[str, Exception]) -> None:
+        super().__init__(
+            f"{what}: " + "; ".join(f"{one}: {reason(why)}" for one, why in failures.items())
+        )
+        self.what = what
+        self.failures = failures
+
+
+def on_all(
+    servers: Sequence[LiveServer], step: Callable[[LiveServer], None]
+) -> dict[str, Exception]:
+    """Take a step on all servers side by side; returns what went wrong, by server."""
+    failures: dict[str, Exception] = {}
+    with ThreadPoolExecutor(max(1, min(32, len(servers)))) as pool:
+        tasks = [(server, pool.submit(step, server)) for server in servers]
+        for server, task in tasks:
+            error = task.exception()
+            if isinstance(error, ClickCleanError | OSError):
+                failures[server.endpoint] = error
+            elif error is not None:
+                raise error
+    return failures

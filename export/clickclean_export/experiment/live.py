@@ -15,11 +15,13 @@ from typing import Any
 
 from clickclean_client import ClickCleanError, Split, slots
 from clickclean_export.experiment.change import ChallengerChange
+from clickclean_export.experiment.ending import end_everywhere, stands_somewhere
 from clickclean_export.experiment.errors import NotNowError, PlanError
 from clickclean_export.experiment.plan import ExperimentPlan, SplitChange
 from clickclean_export.experiment.store import ExperimentStore, Share, Stored
-from clickclean_export.progress import Progress
+from clickclean_export.progress import Progress, Silence
 from clickclean_export.promote import prepare
+from clickclean_export.release.errors import ServersError
 from clickclean_export.release.live import Released, alone_with, release
 from clickclean_export.release.rollout import Settings
 from clickclean_export.release.server import Address, LiveServer, reason
@@ -44,6 +46,14 @@ class ArmOnServer:
     requests: int
     failures: int
     problem: str
+
+
+def _need(servers: Sequence[Address]) -> None:
+    if not servers:
+        raise ServersError(
+            "no server was named, and none runs here on this repository",
+            hint="add --server host:port, or start clickclean serve",
+        )
 
 
 def start(
@@ -80,6 +90,7 @@ def start(
         ExportError: as ``prepare``.
     """
     repository.find(model, challenger)
+    _need(servers)
     with alone_with(repository, model):
         store = ExperimentStore(repository, model)
         champion = _champion(repository, model, challenger, store)
@@ -102,8 +113,10 @@ def start(
                 prepared, plan, servers, settings=settings, progress=progress, why=why
             ) as change:
                 change.apply("ab start", share)
-        except BaseException:
-            store.change(plan.experiment, Share(0.0), ended=True)
+        except BaseException as error:
+            # Where a challenger stands that could not be taken back, there is something to stop.
+            if not getattr(error, "stuck", ()):
+                store.change(plan.experiment, Share(0.0), ended=True)
             raise
     return plan
 
@@ -125,9 +138,17 @@ def ramp(
         ReleaseError: a server failed; the old share is in force again (exit 1).
     """
     repository.find(model)
+    _need(servers)
     with alone_with(repository, model):
         store = ExperimentStore(repository, model)
         stored = _running(store, model)
+        promoted = repository.promoted(model)
+        if promoted != stored.plan.champion:
+            raise NotNowError(
+                f"version {promoted} is promoted, and {stored.plan.experiment} compares with"
+                f" version {stored.plan.champion}",
+                hint=f"clickclean ab stop {model}",
+            )
         _check(share)
         prepared = prepare(repository, model, stored.plan.challenger, without_plans=True)
         with ChallengerChange(
@@ -148,21 +169,23 @@ def stop(
     why: str = "",
     settings: Settings | None = None,
     progress: Progress | None = None,
-) -> tuple[Stored, Released | None]:
+) -> tuple[Stored | None, Released | None]:
     """End the running experiment; with ``promote`` the challenger becomes the promoted version.
 
     It is promoted first, so that its callers never lose it. Then the share goes to 0, and when no
-    client sends anything any more, the challenger is unloaded.
+    client sends anything any more, the challenger is unloaded. It also clears what a command that
+    was killed left of an experiment; what is returned is None then.
 
     Raises:
-        NotNowError: none runs (exit 2).
+        NotNowError: none runs, and nothing is left of one (exit 2).
         ReleaseError: it could not be promoted, and nothing has changed; or a server would not
             unload it (exit 1).
     """
     repository.find(model)
-    stored = _running(ExperimentStore(repository, model), model)
+    store = ExperimentStore(repository, model)
     released = None
     if promote:
+        stored = _running(store, model)
         released = release(
             repository,
             model,
@@ -176,14 +199,19 @@ def stop(
             during_experiment=True,
         )
     with alone_with(repository, model):
-        store = ExperimentStore(repository, model)
-        prepared = prepare(repository, model, stored.plan.challenger, without_plans=True)
-        with ChallengerChange(
-            prepared, stored.plan, servers, settings=settings, progress=progress, why=why
-        ) as change:
-            change.end(stored.share)
-            store.change(stored.plan.experiment, Share(0.0), ended=True)
-    return store.read(stored.plan.experiment), released
+        running = store.running()
+        if running is None and not stands_somewhere(repository, model, servers):
+            raise _none_runs(model)
+        end_everywhere(
+            repository,
+            model,
+            running,
+            servers,
+            settings=settings or Settings(),
+            progress=progress or Silence(),
+            why=why,
+        )
+    return (store.read(running.plan.experiment) if running else None), released
 
 
 def arms(stored: Stored, servers: Sequence[Address]) -> tuple[ArmOnServer, ...]:
@@ -224,11 +252,15 @@ def none_yet(model: str) -> NotNowError:
 def _running(store: ExperimentStore, model: str) -> Stored:
     stored = store.running()
     if stored is None:
-        raise NotNowError(
-            f"no experiment of '{model}' runs",
-            hint=f"clickclean ab start {model} --challenger VERSION --percent 10",
-        )
+        raise _none_runs(model)
     return stored
+
+
+def _none_runs(model: str) -> NotNowError:
+    return NotNowError(
+        f"no experiment of '{model}' runs",
+        hint=f"clickclean ab start {model} --challenger VERSION --percent 10",
+    )
 
 
 def _check(share: Share) -> None:

@@ -6,12 +6,14 @@ for every change of the split; the line that says ``ended`` is the last one.
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clickclean_export.disk import flush, replace_bytes, words
+from clickclean_export.disk import flush, rename_whole, words
 from clickclean_export.errors import RepositoryError
+from clickclean_export.experiment.errors import NotNowError
 from clickclean_export.experiment.plan import (
     ExperimentPlan,
     SplitChange,
@@ -22,6 +24,7 @@ from clickclean_export.release.history import RECORDS
 from clickclean_export.repository import Repository
 
 _PLAN, _CHANGES = "plan.json", "changes.jsonl"
+_NEW = ".new-"
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,17 @@ class ExperimentStore:
         Raises:
             RepositoryError: it cannot be written.
         """
-        folder = self.folder / plan.experiment
         try:
-            replace_bytes(folder / _PLAN, plan_as_json(plan))
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=_NEW, dir=self.folder) as new:
+                staged = Path(new) / plan.experiment
+                staged.mkdir()
+                (staged / _PLAN).write_bytes(plan_as_json(plan))
+                (staged / _CHANGES).write_bytes(_line(share, ended=False))
+                if not rename_whole(staged, self.folder / plan.experiment):
+                    raise RepositoryError(self.folder / plan.experiment, "exists already")
         except OSError as error:
-            raise RepositoryError(folder, words(error)) from error
-        self.change(plan.experiment, share)
+            raise RepositoryError(self.folder, words(error)) from error
 
     def change(self, experiment: str, share: Share, *, ended: bool = False) -> None:
         """Add a line to the changes of the split.
@@ -80,15 +88,9 @@ class ExperimentStore:
             RepositoryError: it cannot be written.
         """
         path = self.folder / experiment / _CHANGES
-        line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "percent": share.percent,
-            "shadow_percent": share.shadow_percent,
-            "ended": ended,
-        }
         try:
             with path.open("ab") as stream:
-                stream.write(json.dumps(line).encode() + b"\n")
+                stream.write(_line(share, ended=ended))
                 stream.flush()
                 os.fsync(stream.fileno())
             flush(path.parent)
@@ -102,6 +104,14 @@ class ExperimentStore:
             RepositoryError: it is not there, or damaged.
             PlanError: its plan cannot be read (exit 2).
         """
+        names = self.names()
+        if experiment not in names:
+            raise NotNowError(
+                f"there is no experiment '{experiment}'",
+                hint=f"there are: {', '.join(names)}"
+                if names
+                else "clickclean ab start begins one",
+            )
         folder = self.folder / experiment
         try:
             plan = plan_from_json((folder / _PLAN).read_bytes())
@@ -121,7 +131,11 @@ class ExperimentStore:
     def names(self) -> list[str]:
         """Return the identifiers of all experiments, the oldest first."""
         try:
-            folders = [path for path in self.folder.iterdir() if (path / _PLAN).is_file()]
+            folders = [
+                path
+                for path in self.folder.iterdir()
+                if not path.name.startswith(".") and (path / _PLAN).is_file()
+            ]
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -137,6 +151,16 @@ class ExperimentStore:
         """Return the experiment that began last, or None."""
         names = self.names()
         return self.read(names[-1]) if names else None
+
+
+def _line(share: Share, *, ended: bool) -> bytes:
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "percent": share.percent,
+        "shadow_percent": share.shadow_percent,
+        "ended": ended,
+    }
+    return json.dumps(line).encode() + b"\n"
 
 
 def _lines(path: Path) -> list[bytes]:

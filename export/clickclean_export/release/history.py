@@ -184,7 +184,7 @@ class History:
             self.path,
             f"line {number} {problem}",
             hint="the history was edited or the disk is damaged; restore it from a backup, or move"
-            " it away to begin a new one",
+            " it away to begin a new one; clickclean promote MODEL VERSION does not need it",
         )
 
 

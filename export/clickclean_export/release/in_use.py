@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from clickclean_client import slots
+from clickclean_export.experiment.store import ExperimentStore
 from clickclean_export.release.history import History
 from clickclean_export.release.server import Address, LiveServer
 from clickclean_export.repository import Repository
@@ -21,6 +22,9 @@ def in_use(repository: Repository, model: str, servers: Sequence[Address]) -> fr
     unfinished = history.unfinished()
     if unfinished is not None:
         found |= {unfinished.before, unfinished.after}
+    running = ExperimentStore(repository, model).running()
+    if running is not None:
+        found |= {running.plan.champion, running.plan.challenger}
     for address in servers:
         with LiveServer(address) as server:
             for name in server.names():

@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clickclean_client import slots
 from clickclean_export.disk import locked, words
 from clickclean_export.engine.preflight import Target
 from clickclean_export.errors import RepositoryError
@@ -20,8 +19,8 @@ from clickclean_export.release.errors import (
     ReleaseRefused,
 )
 from clickclean_export.release.history import Entry, History, Verdict
-from clickclean_export.release.rollout import PhaseFailed, Rollout, Settings
-from clickclean_export.release.server import Address, LiveServer, reason
+from clickclean_export.release.rollout import Phase, PhaseFailed, Rollout, Settings
+from clickclean_export.release.server import Address, LiveServer, hint_for, reason
 from clickclean_export.repository import Repository
 
 _LOCK_S = 5.0
@@ -87,7 +86,7 @@ def release(
     """
     number, _ = repository.find(model, version)
     with alone_with(repository, model):
-        if not during_experiment and (repository.root / slots.challenger(model)).is_dir():
+        if not during_experiment and _experiment_runs(repository, model):
             raise ExperimentRunsError(model)
         history = History(repository, model)
         began = history.began(
@@ -126,12 +125,15 @@ def roll_back(
         NothingToRollBackError: the history names no other version (exit 2).
         ExportError: as ``release``.
     """
+    repository.find(model)
     live = repository.promoted(model)
     history = History(repository, model)
     unfinished = history.unfinished()
     # After a command that was killed, servers may be ahead of the repository: back is what it says.
-    ahead = unfinished is not None and unfinished.after != unfinished.before
-    target = live if ahead else history.previous_live(live)
+    target = history.previous_live(live)
+    if unfinished is not None and unfinished.after != unfinished.before:
+        # A rollback that was killed goes on; anything else is undone.
+        target = unfinished.after if unfinished.action == "rollback" else live
     if target is None:
         raise NothingToRollBackError(model, live)
     return release(
@@ -173,6 +175,13 @@ def alone_with(repository: Repository, model: str) -> Iterator[None]:
         yield
 
 
+def _experiment_runs(repository: Repository, model: str) -> bool:
+    # Experiments build on releases; only this question goes the other way.
+    from clickclean_export.experiment.store import ExperimentStore
+
+    return ExperimentStore(repository, model).running() is not None
+
+
 def _release(
     prepared: Prepared,
     addresses: Sequence[Address],
@@ -182,17 +191,23 @@ def _release(
 ) -> Released:
     history = History(prepared.repository, prepared.model)
     with ExitStack() as stack:
-        servers = [
-            stack.enter_context(LiveServer(one, load_timeout_s=settings.load_timeout_s))
-            for one in addresses
-        ]
-        rollout = Rollout(prepared, servers, settings, progress)
+        try:
+            servers = [
+                stack.enter_context(LiveServer(one, load_timeout_s=settings.load_timeout_s))
+                for one in addresses
+            ]
+            rollout = Rollout(prepared, servers, settings, progress)
+        except BaseException as error:
+            history.ended(began, "refused", _detail(error))
+            raise
         try:
             still_asked = rollout.run() if servers else ()
             commit(prepared)
         except BaseException as error:
             stuck = rollout.take_back() if servers else []
             verdict: Verdict = "not taken back" if stuck else "taken back"
+            if isinstance(error, PhaseFailed) and error.phase is Phase.PREFLIGHT:
+                verdict = "refused"  # nothing was touched
             history.ended(began, verdict, "; ".join([_detail(error), *stuck]))
             if isinstance(error, PhaseFailed):
                 raise _worded(error, prepared, rollout.still, stuck) from error
@@ -213,12 +228,11 @@ def _worded(
     error: PhaseFailed, prepared: Prepared, still: str, stuck: Sequence[str]
 ) -> ReleaseError:
     kind = ReleaseRefused if error.refused else ReleaseError
-    hints = [getattr(why, "hint", "") for why in error.failures.values()]
     return kind(
         f"version {prepared.version} of '{prepared.model}' was not promoted: it failed",
         error.phase.value,
         {server: reason(why) for server, why in error.failures.items()},
         still=still,
         stuck=stuck,
-        hint=next(filter(None, hints), ""),
+        hint=hint_for(error.failures.values()),
     )

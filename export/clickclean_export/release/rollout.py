@@ -21,7 +21,13 @@ from clickclean_export.errors import ExportError
 from clickclean_export.progress import Progress
 from clickclean_export.promote import Prepared, cpu_config
 from clickclean_export.release.errors import ServersError
-from clickclean_export.release.server import LiveServer, NotProvenError, Standing, reason
+from clickclean_export.release.server import (
+    LiveServer,
+    NotProvenError,
+    Standing,
+    reason,
+    servers_text,
+)
 from clickclean_export.release.slot_folders import close_slot, open_slot, open_slots
 from clickclean_export.repository import Repository
 from clickclean_export.triton_config import Fleet, TritonConfig
@@ -95,6 +101,8 @@ class _Seat:
     standing: Standing | None = None
     fleet: Fleet = "cpu"
     switching: bool = False
+    loaded: set[str] = field(default_factory=set)  # slots that this rollout loaded, or may have
+    there: set[str] = field(default_factory=set)  # every name that was ready before
     asides: list[str] = field(default_factory=list)  # old versions under their own names
     kept: set[str] = field(default_factory=set)  # of these, what callers still name
 
@@ -154,26 +162,33 @@ class Rollout:
         failures = self._everywhere(self._restore)
         stuck += [f"{server}: {reason(error)}" for server, error in failures.items()]
         if not failures:
-            for name in self._opened:
+            for name in self._opened - {name for seat in self._seats for name in seat.there}:
                 close_slot(self._prepared.repository, name)
-        self._progress.end("; ".join(stuck) or f"{len(self._seats)} servers are as before")
+        self._progress.end("; ".join(stuck) or f"{servers_text(len(self._seats))} as before")
         return stuck
 
     @property
     def still(self) -> str:
         """What is live where nothing changed, in words."""
-        old = sorted({seat.old for seat in self._seats}, key=lambda number: number or 0)
-        if not self._seats or old == [None]:
-            return "nothing is live"
-        shown = ", ".join(f"version {number}" if number else "none" for number in old)
-        return f"{shown} is live on all {len(self._seats)} servers"
+        told = [seat for seat in self._seats if seat.standing is not None]
+        if not told:
+            return "nothing was changed"
+        old = sorted({seat.old for seat in told}, key=lambda number: number or 0)
+        shown = ", ".join(f"version {number}" if number else "no version" for number in old)
+        every = f"all {len(told)}" if len(told) == len(self._seats) else f"the {len(told)} reached"
+        return f"{shown} is live on {every} server{'s' if len(told) != 1 else ''}"
 
     def _look(self, seat: _Seat) -> None:
         model = self._prepared.model
         seat.standing = seat.server.standing(model)
         seat.before = seat.server.config(model) if seat.standing.versions else None
-        names = [model, *seat.server.names()]
-        fleet = seat.server.fleet(list(dict.fromkeys(names))) or self._settings.fleet
+        seat.there = set(seat.server.names())
+        # What is loaded under this name tells; else what the user says; else what else is loaded.
+        fleet = (
+            seat.server.fleet([model])
+            or self._settings.fleet
+            or seat.server.fleet(sorted(seat.there))
+        )
         if fleet is None:
             raise ServersError(
                 "it has loaded nothing, so whether it takes the CPU or the GPU config is not known",
@@ -182,7 +197,7 @@ class Rollout:
         seat.fleet = fleet
 
     def _load_alone(self, seat: _Seat) -> None:
-        seat.server.load(self._named(seat, self._slot))
+        self._load(seat, self._named(seat, self._slot))
 
     def _prove_alone(self, seat: _Seat) -> None:
         self._prove(seat, self._slot, named=True)
@@ -203,7 +218,8 @@ class Rollout:
         if not self._holds(seat) or seat.old is None:
             return
         name = slots.alone(model, seat.old)
-        seat.server.load(replace(config_for(repository, model, seat.old, seat.fleet), model=name))
+        config = config_for(repository, model, seat.old, seat.fleet)
+        self._load(seat, replace(config, model=name))
         seat.asides = sorted({*seat.asides, name})
 
     def _switch(self, seat: _Seat) -> None:
@@ -250,7 +266,8 @@ class Rollout:
 
         if seat.switching:
             attempt(lambda: self._switch_back(seat))
-        for name in self._opened:
+        # A version that callers named before stays for them.
+        for name in seat.loaded - seat.there:
             attempt(lambda name=name: seat.server.unload(name))  # type: ignore[misc]
         if errors:
             raise errors[0]
@@ -262,6 +279,16 @@ class Rollout:
         seat.server.load_message(seat.before)
         if seat.server.standing(self._prepared.model).versions[-1:] != (seat.old,):
             raise NotProvenError(f"version {seat.old} did not come back")
+
+    def _load(self, seat: _Seat, config: TritonConfig) -> None:
+        try:
+            seat.server.load(config)
+        except ClientError as error:
+            # What the server refused is not there; what it did not answer may yet come.
+            if error.code not in _SERVERS_NO:
+                seat.loaded.add(config.model)
+            raise
+        seat.loaded.add(config.model)
 
     def _named(self, seat: _Seat, name: str) -> TritonConfig:
         return replace(self._prepared.config(seat.fleet), model=name)
@@ -285,7 +312,7 @@ class Rollout:
             raise PhaseFailed(phase, failures)
         kept = sum(bool(seat.kept) for seat in self._seats)
         still = f", still asked by name on {kept}" if phase is Phase.DRAIN and kept else ""
-        self._progress.end(f"{len(self._seats)} servers{still}")
+        self._progress.end(f"{servers_text(len(self._seats))}{still}")
 
     def _everywhere(self, step: Callable[[_Seat], None]) -> dict[str, Exception]:
         """Take a step on all servers side by side; returns what went wrong, by server."""

@@ -1,11 +1,19 @@
 """One running Triton server, as a release sees it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from clickclean_client import Admin, Client, ClientError, Golden, ModelNotFound, Overloaded
+from clickclean_client import (
+    AccessRefused,
+    Admin,
+    Client,
+    ClientError,
+    Golden,
+    ModelNotFound,
+    Overloaded,
+)
 from clickclean_client.slots import FINGERPRINT
 from clickclean_export.errors import ExportError
 from clickclean_export.triton_config import Fleet, TritonConfig
@@ -215,10 +223,25 @@ class LiveServer:
         return None
 
 
+def servers_text(count: int) -> str:
+    """Word a number of servers."""
+    return f"{count} server" if count == 1 else f"{count} servers"
+
+
+def hint_for(errors: Iterable[Exception]) -> str:
+    """Return what an operator can do about the first error that says; "" for nothing."""
+    for error in errors:
+        if isinstance(error, AccessRefused):
+            return "give the server's key: --key-file FILE, or CLICKCLEAN_ADMIN_KEY"
+        if getattr(error, "hint", ""):
+            return str(getattr(error, "hint", ""))
+    return ""
+
+
 def reason(error: Exception) -> str:
     """Return what went wrong, on one line."""
     if isinstance(error, ClientError) and error.server_message:
         text = error.server_message
         _, found, rest = text.partition("TritonModelException: ")
-        return " ".join((rest if found else str(error)).split())[:600]
-    return " ".join(str(error).split())
+        return " ".join((rest if found else str(error)).split())[:600].rstrip(".")
+    return " ".join(str(error).split()).rstrip(".")

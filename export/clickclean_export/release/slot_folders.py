@@ -1,16 +1,15 @@
 """Folders that let a server load a version a second time, under another name.
 
 ``digits.v3/3`` is a relative symbolic link to ``../digits/3``: no byte is copied, and a repository
-that is mounted elsewhere still has it. Object stores have no links; a copy does the same there.
+that is mounted elsewhere still has it. Object stores have no links, so they cannot be used so.
 """
 
-import shutil
 from pathlib import Path
 
 from clickclean_client import slots
 from clickclean_export.disk import words
 from clickclean_export.errors import RepositoryError
-from clickclean_export.repository import Repository
+from clickclean_export.repository import CPU_CONFIG, GPU_CONFIG, Repository
 
 
 def open_slot(repository: Repository, model: str, name: str, version: int) -> Path:
@@ -22,6 +21,15 @@ def open_slot(repository: Repository, model: str, name: str, version: int) -> Pa
     folder = repository.root / name
     try:
         folder.mkdir(exist_ok=True)
+        if any(
+            entry.is_dir() and not entry.is_symlink() and entry.name.isdecimal()
+            for entry in folder.iterdir()
+        ):
+            raise RepositoryError(
+                folder,
+                f"has versions of its own, and its name is one that '{model}' needs",
+                hint="move that model to another name",
+            )
         for entry in folder.iterdir():
             if entry.is_symlink() and entry.name != str(version):
                 entry.unlink()
@@ -43,8 +51,16 @@ def close_slot(repository: Repository, name: str) -> None:
     if not slots.owner(name) or not folder.is_dir():
         return
     try:
-        # The links go, never what they lead to: rmtree does not follow them.
-        shutil.rmtree(folder)
+        # Links and configs are ours. A folder with anything else is somebody's model, and stays.
+        for entry in folder.iterdir():
+            if entry.is_symlink():
+                entry.unlink()
+        (folder / GPU_CONFIG).unlink(missing_ok=True)
+        (folder / CPU_CONFIG).unlink(missing_ok=True)
+        if (folder / CPU_CONFIG.parent).is_dir():
+            (folder / CPU_CONFIG.parent).rmdir()
+        if not any(folder.iterdir()):
+            folder.rmdir()
     except OSError as error:
         raise RepositoryError(folder, words(error)) from error
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clickclean_client import ClientError, Golden, GoldenError, slots
-from clickclean_export.errors import IntegrityError
+from clickclean_export.disk import locked
+from clickclean_export.errors import IntegrityError, RepositoryError
 from clickclean_export.release.history import Entry, History
 from clickclean_export.release.server import Address, LiveServer, reason
 from clickclean_export.repository import Repository
@@ -62,7 +63,8 @@ class ModelStatus:
         promoted: By the repository; None for none.
         fingerprint: Of the promoted version's manifest.
         servers: What each does.
-        unfinished: A change that began and never ended: its command was killed.
+        unfinished: A change that began and has not ended.
+        under_way: Its command is at work; else it was killed.
         problems: Sentences; empty when all is well.
     """
 
@@ -71,6 +73,7 @@ class ModelStatus:
     fingerprint: str
     servers: tuple[ServerStatus, ...]
     unfinished: Entry | None = None
+    under_way: bool = False
     problems: tuple[str, ...] = field(default=())
 
     @property
@@ -106,14 +109,52 @@ def status(repository: Repository, model: str, addresses: Sequence[Address]) -> 
     live = sorted({one.live for one in found if one.live is not None})
     if len(live) > 1:
         problems.append(f"servers differ: versions {', '.join(map(str, live))} are live")
-    unfinished = History(repository, model).unfinished()
-    if unfinished is not None:
+    unfinished = None
+    try:
+        unfinished = History(repository, model).unfinished()
+    except RepositoryError as error:
+        problems.append(f"{error} ({error.hint})")
+    problems += _experiment_problems(repository, model, found)
+    under_way = unfinished is not None and _under_way(repository, model)
+    if unfinished is not None and not under_way:
         problems.append(
             f"'{unfinished.action}' from version {unfinished.before or 'none'} to"
             f" {unfinished.after or 'none'} by {unfinished.who} began at {unfinished.at} and never"
             " ended"
         )
-    return ModelStatus(model, promoted, wanted, found, unfinished, tuple(problems))
+    return ModelStatus(model, promoted, wanted, found, unfinished, under_way, tuple(problems))
+
+
+def _under_way(repository: Repository, model: str) -> bool:
+    """Whether somebody holds the lock that every change holds from its first line to its last."""
+    try:
+        with locked(repository.root / model, wait=False):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _experiment_problems(
+    repository: Repository, model: str, servers: Sequence[ServerStatus]
+) -> list[str]:
+    from clickclean_export.experiment.store import ExperimentStore
+
+    running = ExperimentStore(repository, model).running()
+    if running is not None:
+        promoted = repository.promoted(model)
+        changed = promoted != running.plan.champion
+        sentence = (
+            f"{running.plan.experiment} still runs, and version {promoted} is promoted, not its"
+        )
+        return [f"{sentence} champion {running.plan.champion}"] if changed else []
+    name = slots.challenger(model)
+    return [
+        f"{server.endpoint}: {name} stands there without an experiment (clickclean ab stop {model})"
+        for server in servers
+        if any(slot.name == name for slot in server.slots)
+    ]
 
 
 def _server(

@@ -9,6 +9,7 @@ from typing import Any, Final
 from clickclean_client import ClickCleanError
 from clickclean_client.protocol import model_config_pb2, parse_model_config
 from clickclean_export.errors import nearest
+from clickclean_export.release.history import RECORDS
 from clickclean_export.repository_lint.finding import LintError, LintFinding, Rule
 
 CONFIG: Final = "config.pbtxt"
@@ -183,7 +184,9 @@ def read_repository(root: Path) -> RepositoryFolder:
     """
     root = Path(root).absolute()
     try:
-        entries = sorted(path for path in root.iterdir() if path.is_dir())
+        entries = sorted(
+            path for path in root.iterdir() if path.is_dir() and path.name != RECORDS.name
+        )
         if (root / CONFIG).is_file():
             raise LintError(
                 root,

@@ -94,6 +94,7 @@ def test_start_ramp_stop_lose_no_call(fleet: Fleet) -> None:
         callers.seen("2", 40)
         assert first <= {key for key, seen in callers.arms.items() if "challenger" in seen}
         stored, released = stop(repository, "digits", servers=servers)
+        assert stored is not None
         assert (stored.ended, released) == (True, None)
         callers.seen("1", 20)
     assert callers.failures == []
