@@ -28,7 +28,7 @@ demo: $(READY) ## checkpoint -> INT8 -> gates -> TensorRT check -> Triton -> loa
 	$(BIN)/python examples/digits/demo.py
 
 test: $(READY) ## all tests: real servers on loopback, no GPU, no Docker
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(READY) ## formatting, lint, types; changes nothing
 	$(BIN)/ruff format --check $(CODE)

@@ -149,9 +149,7 @@ def rollback(
         print_json(asdict(done))
         return
     if done.previous == done.version:
-        say(
-            f"{model} is at version {done.version}, as the repository says; the killed change is gone"
-        )
+        say(f"{model} is at version {done.version}, as the repository says, on every server")
         return
     before = f" (before: {done.previous})" if done.previous else ""
     say(f"{model} is back at version {done.version}{before}, {_where(len(done.servers))}")

@@ -9,6 +9,7 @@ import pytest
 
 from clickclean_client import Client, slots
 from clickclean_client.experiments.assignment import is_challenger
+from clickclean_export.errors import IntegrityError
 from clickclean_export.experiment.errors import NotNowError, PlanError
 from clickclean_export.experiment.live import arms, ramp, start, stop
 from clickclean_export.experiment.store import ExperimentStore, Share, Stored
@@ -127,6 +128,29 @@ def test_all_servers_or_none(fleet: Fleet, step: str) -> None:
         stop(repository, "digits", servers=servers)
     assert fleet.names() == ["digits"]
     assert fleet.live() == [1] * SERVERS
+
+
+def test_a_challenger_that_was_altered_can_be_stopped(fleet: Fleet) -> None:
+    """And what a command left that was killed before it was known, too."""
+    repository, servers = fleet.repository, fleet.addresses
+    start(repository, "digits", 2, Share(30), servers=servers, choices={})
+    path = repository.version_dir("digits", 2) / "model.onnx"
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:-1])
+        with pytest.raises(IntegrityError, match=r"model\.onnx"):
+            ramp(repository, "digits", Share(1), servers=servers)
+        stop(repository, "digits", servers=servers)
+    finally:
+        path.write_bytes(content)
+    assert fleet.names() == ["digits"]
+
+    plan = start(repository, "digits", 2, Share(30), servers=servers, choices={})
+    ExperimentStore(repository, "digits").change(plan.experiment, Share(0), ended=True)
+    assert any("without an experiment" in problem for problem in fleet.status().problems)
+    assert stop(repository, "digits", servers=servers) == (None, None)
+    assert fleet.names() == ["digits"]
+    assert not fleet.status().degraded
 
 
 def test_what_cannot_be_compared(fleet: Fleet) -> None:

@@ -34,6 +34,7 @@ FOREIGN: dict[str, Tree] = {
         "net/1/model.onnx": onnx_bytes({"x": ["batch", 3, "width"]}),
     },
     "several files in a folder": {CONFIG: NET, "net/1/model.onnx/model.onnx": onnx_bytes()},
+    "with our records": {**ONNX, ".clickclean/net/history.jsonl": "{}"},
     "another file name": {
         CONFIG: NET + 'default_model_filename: "resnet.onnx"',
         "net/1/resnet.onnx": onnx_bytes(),
