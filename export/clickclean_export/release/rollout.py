@@ -175,8 +175,10 @@ class Rollout:
             return "nothing was changed"
         old = sorted({seat.old for seat in told}, key=lambda number: number or 0)
         shown = ", ".join(f"version {number}" if number else "no version" for number in old)
+        if len(self._seats) == 1:
+            return f"{shown} is live there"
         every = f"all {len(told)}" if len(told) == len(self._seats) else f"the {len(told)} reached"
-        return f"{shown} is live on {every} server{'s' if len(told) != 1 else ''}"
+        return f"{shown} is live on {every} servers"
 
     def _look(self, seat: _Seat) -> None:
         model = self._prepared.model

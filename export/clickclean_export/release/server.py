@@ -21,6 +21,8 @@ from clickclean_export.triton_config import Fleet, TritonConfig
 _POLL_S = 0.1
 _ASK_S = 5.0
 _WARM_ROUNDS = 3
+# What Triton says of a folder that it does not see.
+_NOT_THERE = "failed to poll from model repository"
 
 
 class NotProvenError(ExportError):
@@ -233,6 +235,8 @@ def hint_for(errors: Iterable[Exception]) -> str:
     for error in errors:
         if isinstance(error, AccessRefused):
             return "give the server's key: --key-file FILE, or CLICKCLEAN_ADMIN_KEY"
+        if isinstance(error, ClientError) and _NOT_THERE in error.server_message:
+            return "does that server read this very repository? It found no such folder"
         if getattr(error, "hint", ""):
             return str(getattr(error, "hint", ""))
     return ""
