@@ -32,12 +32,14 @@ WITHOUT_GPU = pytest.mark.skipif(_gpu_here(), reason="says what happens without 
 
 
 def pytest_configure() -> None:
-    """Take back SIGINT where the tests were started in the background, which ignores it.
+    """Take back signals that are ignored where the tests were started in the background.
 
-    Processes inherit that, and then the Ctrl-C that some tests send would do nothing.
+    Processes inherit that, and then the Ctrl-C and the hang-up that some tests send do nothing.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from clickclean_client.slots import challenger
 FIRST_SHARE: Final = 0.25
 """How much of its time the first call with a key may spend on finding out about experiments."""
 
+PAUSE_S = 1.0
+"""A split that was due to be read for longer is asked for before a call goes by it."""
+
 _log = logging.getLogger("clickclean_client")
 
 
@@ -42,11 +45,14 @@ class Watch:
 
         Never raises: without an answer at first there is no experiment, later it is as it was.
         """
-        if not self._asked_once or self._stale():
+        if not self._asked_once or (self._stale() and self._take()):
             try:
                 response = yield self.question(ask.to(ask.name, ask.number, share=FIRST_SHARE))
             except ClientError as exc:
                 self.answered(None, exc)
+            except BaseException:
+                self._asking = False
+                raise
             else:
                 self.answered(response, None)
         return self.split
@@ -60,6 +66,10 @@ class Watch:
         """Whether it is time to ask again; then True for one caller, who must tell `answered`."""
         if not self._asked_once or self._stale() or time.monotonic() < self._next_s:
             return False
+        return self._take()
+
+    def _take(self) -> bool:
+        """Whether nobody is asking; then the caller does, and must tell `answered`."""
         with self._lock:
             if self._asking:
                 return False
@@ -68,7 +78,7 @@ class Watch:
 
     def _stale(self) -> bool:
         """Whether the split is so old that a call must not go by it."""
-        return time.monotonic() > self._next_s + self._refresh_s
+        return time.monotonic() > self._next_s + max(self._refresh_s, PAUSE_S)
 
     def answered(self, response: Any, error: ClientError | None) -> None:
         """Take in what came back. Without connection or time the last split stays."""
