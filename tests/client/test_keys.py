@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -391,16 +390,3 @@ def test_failures_of_the_champion_are_unchanged(fake: FakeTriton, client: Client
             client.infer("m", x=ROW, key=IN_CHAMPION)
     with pytest.raises(DeadlineExceeded):
         client.infer("m", x=ROW, key=IN_CHAMPION, timeout_s=1e-9)
-
-
-def test_after_a_pause_the_split_is_asked_for_first(
-    fake: FakeTriton, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A caller that comes seldom must not go by what was true when it last came."""
-    monkeypatch.setattr(watch_module, "PAUSE_S", 0.01)
-    start(fake)
-    with Client(fake.endpoint, experiment_refresh_s=0.05) as seldom:
-        assert seldom.infer("m", x=ROW, key=IN_CHALLENGER).arm == "challenger"
-        fake.fail("ModelConfig m.challenger", CODE.NOT_FOUND, "Request for unknown model")
-        time.sleep(0.2)
-        assert seldom.infer("m", x=ROW, key=IN_CHALLENGER).arm == ""
