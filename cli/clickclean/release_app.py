@@ -22,7 +22,8 @@ from clickclean.options import (
 DEGRADED = 13
 
 _FleetOption = Annotated[
-    Literal["cpu", "gpu"] | None,
+    # In the order of `triton_config.Fleet`: typing hands out whichever equal union came first.
+    Literal["gpu", "cpu"] | None,
     typer.Option("--fleet", help="Which config servers take that have not loaded anything yet."),
 ]
 _LoadTimeout = Annotated[

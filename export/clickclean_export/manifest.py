@@ -115,6 +115,21 @@ def file_record(path: Path) -> FileRecord:
     return FileRecord(digest, path.stat().st_size)
 
 
+def fingerprint(directory: Path) -> str:
+    """Return the SHA-256 of a version's manifest, which has the SHA-256 of all its other files.
+
+    Raises:
+        IntegrityError: there is no manifest, or it cannot be read (exit 3).
+    """
+    path = directory / MANIFEST
+    try:
+        return file_record(path).sha256
+    except FileNotFoundError:
+        raise IntegrityError(path, "is missing") from None
+    except OSError as error:
+        raise IntegrityError(path, f"cannot be read ({error.strerror})") from error
+
+
 def write_manifest(manifest: Manifest, directory: Path) -> None:
     """Write ``manifest.json``, read-only like the files it lists, and flush it to the disk."""
     path = directory / MANIFEST

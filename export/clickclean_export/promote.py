@@ -9,7 +9,7 @@ from clickclean_export.engine.preflight import Target, enforce, examine_config
 from clickclean_export.engine.record import PlanInputs, readable_records
 from clickclean_export.engine.register import gpu_config, present_config
 from clickclean_export.errors import IncompatibleError, RepositoryError
-from clickclean_export.manifest import read_manifest
+from clickclean_export.manifest import fingerprint, read_manifest
 from clickclean_export.repository import CPU_CONFIG, GPU_CONFIG, Repository
 from clickclean_export.triton_config import DEFAULT_PLAN, Fleet, TritonConfig
 from clickclean_export.verify import Verified, verify_version
@@ -107,8 +107,6 @@ def cpu_config(repository: Repository, model: str, version: int) -> TritonConfig
     Raises:
         IntegrityError: its manifest cannot be read (exit 3).
     """
-    from clickclean_export.verify import fingerprint
-
     directory = repository.version_dir(model, version)
     recipe = read_manifest(directory).recipe_of(directory)
     config = TritonConfig.from_recipe(recipe, "cpu", (version,))

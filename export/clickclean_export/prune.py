@@ -2,15 +2,14 @@
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickclean_client import slots
-from clickclean_export.disk import flush, locked, words
+from clickclean_export.disk import flush, words
 from clickclean_export.errors import RepositoryError, VersionNotFoundError
-from clickclean_export.release.errors import BusyError
+from clickclean_export.release.lock import alone_with
+from clickclean_export.release.slot_folders import open_slots
 from clickclean_export.repository import Repository
 
 _TRASH = ".staging-pruned-"
@@ -88,7 +87,7 @@ def prune(
     """
     repository.find(model)
     folder = repository.root / model
-    with _alone(folder, model):
+    with alone_with(repository, model, wait_s=0):
         kept = _kept(repository, model, keep, in_use, newer=newer)
         going = [n for n in repository.versions(model) if n not in kept]
         try:
@@ -131,11 +130,8 @@ def _kept(
 
 
 def _slot_folders(repository: Repository, model: str) -> list[Path]:
-    return sorted(
-        path
-        for path in repository.root.iterdir()
-        if slots.owner(path.name) == model and path.is_dir() and not path.is_symlink()
-    )
+    folders = (repository.root / name for name in open_slots(repository, model))
+    return [folder for folder in folders if not folder.is_symlink()]
 
 
 def _in_slots(repository: Repository, model: str) -> dict[int, str]:
@@ -187,15 +183,3 @@ def _size(version: Path) -> int:
     if version.is_symlink():
         return 0
     return sum(path.lstat().st_size for path in version.rglob("*") if path.is_file())
-
-
-@contextmanager
-def _alone(folder: Path, model: str) -> Iterator[None]:
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder, wait=False))
-        except BlockingIOError:
-            raise BusyError(model) from None
-        except OSError as error:
-            raise RepositoryError(folder, words(error)) from error
-        yield

@@ -16,13 +16,13 @@ from clickclean_export.manifest import (
     MODEL,
     SIGNATURE,
     Manifest,
-    file_record,
+    fingerprint,
     plain_files,
     read_manifest,
     verify_files,
 )
 from clickclean_export.repository import Repository
-from clickclean_export.signing.errors import KeyFileError
+from clickclean_export.signing.keys import refuse_inside
 from clickclean_export.signing.signature import verify_signature
 
 # What a builder that works now, or was killed, has there; no config names anything in it.
@@ -47,21 +47,6 @@ class Verified:
     files: tuple[str, ...]
     signed_by: str | None
     unreadable: tuple[str, ...] = ()
-
-
-def fingerprint(directory: Path) -> str:
-    """Return the SHA-256 of a version's manifest, which has the SHA-256 of all its other files.
-
-    Raises:
-        IntegrityError: there is no manifest, or it cannot be read (exit 3).
-    """
-    path = directory / MANIFEST
-    try:
-        return file_record(path).sha256
-    except FileNotFoundError:
-        raise IntegrityError(path, "is missing") from None
-    except OSError as error:
-        raise IntegrityError(path, f"cannot be read ({error.strerror})") from error
 
 
 def verify_version(
@@ -93,7 +78,12 @@ def verify_version(
     """
     _, directory = repository.find(model, version)
     for key in trusted:
-        _refuse_inside(repository.root, key)
+        refuse_inside(
+            repository.root,
+            key,
+            ": who can change a version there could add a key as well",
+            hint="keep trusted keys with the configuration of the servers",
+        )
     manifest = read_manifest(directory)
     _check_name(directory, manifest, model, version if numbered else manifest.version)
     try:
@@ -185,12 +175,3 @@ def _refuse_failed(hops: Iterable[GatedHop]) -> None:
             raise GateRefused(
                 hop.result.hop, [gate.sentence(hop.result.samples) for gate in failed]
             )
-
-
-def _refuse_inside(repository: Path, key: Path) -> None:
-    if Path(key).resolve().is_relative_to(repository.resolve()):
-        raise KeyFileError(
-            key,
-            "lies in the model repository: who can change a version there could add a key as well",
-            hint="keep trusted keys with the configuration of the servers",
-        )

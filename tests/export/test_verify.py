@@ -10,12 +10,12 @@ import pytest
 
 from clickclean_export.engine.record import RECORD
 from clickclean_export.errors import GateRefused, IntegrityError, VersionNotFoundError
-from clickclean_export.manifest import ENGINES, MANIFEST, SIGNATURE, file_record
+from clickclean_export.manifest import ENGINES, MANIFEST, SIGNATURE, file_record, fingerprint
 from clickclean_export.repository import Repository
 from clickclean_export.signing.errors import KeyFileError, SignatureError
 from clickclean_export.signing.keys import KeyPair, generate_key
 from clickclean_export.signing.signature import sign_version
-from clickclean_export.verify import fingerprint, verify_version
+from clickclean_export.verify import verify_version
 from tests.export.bare_version import MODEL, NAMES, bare_plan, bare_version, rewrite
 
 

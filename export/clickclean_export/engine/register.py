@@ -16,7 +16,7 @@ from clickclean_export.engine.record import (
     record_json,
 )
 from clickclean_export.errors import IntegrityError, RepositoryError
-from clickclean_export.manifest import ENGINES, MANIFEST, file_record, read_manifest
+from clickclean_export.manifest import ENGINES, file_record, fingerprint, read_manifest
 from clickclean_export.repository import GPU_CONFIG, Repository
 from clickclean_export.triton_config import DEFAULT_PLAN, TritonConfig
 
@@ -130,9 +130,10 @@ def gpu_config(
     records, _ = readable_records(directory)
     named = present_plans(repository, model).values()
     recipe = read_manifest(directory).recipe_of(directory)
-    fingerprint = file_record(directory / MANIFEST).sha256
     config = with_plans(
-        replace(TritonConfig.from_recipe(recipe, "gpu", (version,)), fingerprint=fingerprint),
+        replace(
+            TritonConfig.from_recipe(recipe, "gpu", (version,)), fingerprint=fingerprint(directory)
+        ),
         [
             *records,
             *(record for record in records if record.path_in_version in named),

@@ -1,11 +1,10 @@
 """A challenger on all servers: loaded with its share, changed, unloaded; on all or on none."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
-from clickclean_client import ClickCleanError, Golden, Split, slots
+from clickclean_client import Golden, Split, slots
 from clickclean_export.disk import replace_text
 from clickclean_export.errors import RepositoryError
 from clickclean_export.experiment.errors import NotNowError
@@ -13,6 +12,7 @@ from clickclean_export.experiment.plan import ExperimentPlan
 from clickclean_export.experiment.store import Share
 from clickclean_export.progress import Progress, Silence
 from clickclean_export.promote import Prepared
+from clickclean_export.release.all_servers import connected, on_all
 from clickclean_export.release.errors import ReleaseError
 from clickclean_export.release.history import Entry, History, Verdict
 from clickclean_export.release.rollout import Settings
@@ -60,9 +60,8 @@ class ChallengerChange:
         self._fleets: dict[str, Fleet] = {}
 
     def __enter__(self) -> "ChallengerChange":
-        for address in self._addresses:
-            server = LiveServer(address, load_timeout_s=self._settings.load_timeout_s)
-            self._servers.append(self._stack.enter_context(server))
+        opened = connected(self._addresses, self._settings.load_timeout_s)
+        self._servers = self._stack.enter_context(opened)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -158,7 +157,7 @@ class ChallengerChange:
         )
 
     def _failures(self, step: Callable[[LiveServer], None]) -> dict[str, Exception]:
-        return on_all(self._servers, step)
+        return on_all(self._servers, step, lambda server: server.endpoint)
 
 
 class StepFailed(Exception):  # noqa: N818 - carries what happened; the caller words it
@@ -170,19 +169,3 @@ class StepFailed(Exception):  # noqa: N818 - carries what happened; the caller w
         )
         self.what = what
         self.failures = failures
-
-
-def on_all(
-    servers: Sequence[LiveServer], step: Callable[[LiveServer], None]
-) -> dict[str, Exception]:
-    """Take a step on all servers side by side; returns what went wrong, by server."""
-    failures: dict[str, Exception] = {}
-    with ThreadPoolExecutor(max(1, min(32, len(servers)))) as pool:
-        tasks = [(server, pool.submit(step, server)) for server in servers]
-        for server, task in tasks:
-            error = task.exception()
-            if isinstance(error, ClickCleanError | OSError):
-                failures[server.endpoint] = error
-            elif error is not None:
-                raise error
-    return failures

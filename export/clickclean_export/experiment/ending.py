@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 
 from clickclean_client import ClickCleanError, ClientError, Split, slots
 from clickclean_client.slots import SPLIT
 from clickclean_export.errors import RepositoryError
-from clickclean_export.experiment.change import on_all
 from clickclean_export.experiment.store import ExperimentStore, Share, Stored
 from clickclean_export.progress import Progress
+from clickclean_export.release.all_servers import connected, on_all
 from clickclean_export.release.errors import ReleaseError
 from clickclean_export.release.history import History
 from clickclean_export.release.rollout import Settings
@@ -78,19 +78,15 @@ def end_everywhere(
     _forget_configs(repository, name)
     if stored is not None:
         store.change(stored.plan.experiment, Share(0.0), ended=True)
-    with ExitStack() as stack:
-        live = [
-            stack.enter_context(LiveServer(one, load_timeout_s=settings.load_timeout_s))
-            for one in servers
-        ]
+    with connected(servers, settings.load_timeout_s) as live:
         progress.begin("share 0")
-        on_all(live, lambda server: _send_nobody(server, name))
+        on_all(live, lambda server: _send_nobody(server, name), _endpoint)
         progress.end(servers_text(len(live)))
         progress.begin("drain")
-        on_all(live, lambda server: _drain(server, name))
+        on_all(live, lambda server: _drain(server, name), _endpoint)
         progress.end(servers_text(len(live)))
         progress.begin("unload")
-        failures = on_all(live, lambda server: _unload(server, name))
+        failures = on_all(live, lambda server: _unload(server, name), _endpoint)
         progress.end(f"failed on {', '.join(failures)}" if failures else servers_text(len(live)))
     close_slot(repository, name)
     problems = {server: reason(error) for server, error in failures.items()}
@@ -105,6 +101,10 @@ def end_everywhere(
         still=f"version {promoted} answers everybody who names none",
         hint=f"clickclean ab stop {model} again, once the server can be asked",
     )
+
+
+def _endpoint(server: LiveServer) -> str:
+    return server.endpoint
 
 
 def _forget_configs(repository: Repository, name: str) -> None:

@@ -7,7 +7,6 @@ clients read it within seconds. Nothing about the champion is touched.
 
 import secrets
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +20,10 @@ from clickclean_export.experiment.plan import ExperimentPlan, SplitChange
 from clickclean_export.experiment.store import ExperimentStore, Share, Stored
 from clickclean_export.progress import Progress, Silence
 from clickclean_export.promote import prepare
+from clickclean_export.release.all_servers import ask_all
 from clickclean_export.release.errors import ServersError
-from clickclean_export.release.live import Released, alone_with, release
+from clickclean_export.release.live import Released, release
+from clickclean_export.release.lock import alone_with
 from clickclean_export.release.rollout import Settings
 from clickclean_export.release.server import Address, LiveServer, reason
 from clickclean_export.repository import Repository
@@ -216,8 +217,7 @@ def stop(
 
 def arms(stored: Stored, servers: Sequence[Address]) -> tuple[ArmOnServer, ...]:
     """Ask each server what it does with the challenger."""
-    with ThreadPoolExecutor(max(1, min(32, len(servers)))) as pool:
-        return tuple(pool.map(lambda one: _arm(stored, one), servers))
+    return ask_all(servers, lambda one: _arm(stored, one))
 
 
 def _champion(repository: Repository, model: str, challenger: int, store: ExperimentStore) -> int:

@@ -1,30 +1,26 @@
 """Promote and roll back: the lock, the servers, the history and the repository around a rollout."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clickclean_export.disk import locked, words
 from clickclean_export.engine.preflight import Target
-from clickclean_export.errors import RepositoryError
+from clickclean_export.experiment.store import ExperimentStore
 from clickclean_export.progress import Progress, Silence
 from clickclean_export.promote import Prepared, commit, prepare
+from clickclean_export.release.all_servers import connected
 from clickclean_export.release.errors import (
-    BusyError,
     ExperimentRunsError,
     NothingToRollBackError,
     ReleaseError,
     ReleaseRefused,
 )
 from clickclean_export.release.history import Entry, History, Verdict
+from clickclean_export.release.lock import alone_with
 from clickclean_export.release.rollout import Phase, PhaseFailed, Rollout, Settings
-from clickclean_export.release.server import Address, LiveServer, hint_for, reason
+from clickclean_export.release.server import Address, hint_for, reason
 from clickclean_export.repository import Repository
-
-_LOCK_S = 5.0
-_LOCK_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ def release(
     """Make a version live on all servers and in the repository, or nowhere.
 
     Args:
-        repository: That the servers read too, or a copy of what they read.
+        repository: That the servers read too.
         model: Name.
         version: Number; the newest without it.
         servers: To act on; with none the repository alone is changed.
@@ -86,7 +82,7 @@ def release(
     """
     number, _ = repository.find(model, version)
     with alone_with(repository, model):
-        if not during_experiment and _experiment_runs(repository, model):
+        if not during_experiment and ExperimentStore(repository, model).running() is not None:
             raise ExperimentRunsError(model)
         history = History(repository, model)
         began = history.began(
@@ -129,10 +125,10 @@ def roll_back(
     live = repository.promoted(model)
     history = History(repository, model)
     unfinished = history.unfinished()
-    # After a command that was killed, servers may be ahead of the repository: back is what it says.
     target = history.previous_live(live)
     if unfinished is not None and unfinished.after != unfinished.before:
-        # A rollback that was killed goes on; anything else is undone.
+        # Servers may be ahead of the repository. A rollback that was killed goes on; anything else
+        # is undone, and back is what the repository says.
         target = unfinished.after if unfinished.action == "rollback" else live
     if target is None:
         raise NothingToRollBackError(model, live)
@@ -152,36 +148,6 @@ def roll_back(
     )
 
 
-@contextmanager
-def alone_with(repository: Repository, model: str) -> Iterator[None]:
-    """Hold a model's lock during the block; waits a little, for a server that follows a change.
-
-    Raises:
-        BusyError: somebody else goes on holding it.
-        RepositoryError: the file system refuses.
-    """
-    deadline = time.monotonic() + _LOCK_S
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(locked(repository.root / model, wait=False))
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise BusyError(model) from None
-                time.sleep(_LOCK_POLL_S)
-            except OSError as error:
-                raise RepositoryError(repository.root, words(error)) from error
-        yield
-
-
-def _experiment_runs(repository: Repository, model: str) -> bool:
-    # Experiments build on releases; only this question goes the other way.
-    from clickclean_export.experiment.store import ExperimentStore
-
-    return ExperimentStore(repository, model).running() is not None
-
-
 def _release(
     prepared: Prepared,
     addresses: Sequence[Address],
@@ -192,10 +158,7 @@ def _release(
     history = History(prepared.repository, prepared.model)
     with ExitStack() as stack:
         try:
-            servers = [
-                stack.enter_context(LiveServer(one, load_timeout_s=settings.load_timeout_s))
-                for one in addresses
-            ]
+            servers = stack.enter_context(connected(addresses, settings.load_timeout_s))
             rollout = Rollout(prepared, servers, settings, progress)
         except BaseException as error:
             history.ended(began, "refused", _detail(error))

@@ -10,16 +10,15 @@ ends on all servers before the next begins, and until the last one every server 
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from clickclean_client import ClickCleanError, ClientError, Golden, slots
 from clickclean_export.engine.register import gpu_config
-from clickclean_export.errors import ExportError
 from clickclean_export.progress import Progress
 from clickclean_export.promote import Prepared, cpu_config
+from clickclean_export.release.all_servers import on_all
 from clickclean_export.release.errors import ServersError
 from clickclean_export.release.server import (
     LiveServer,
@@ -33,7 +32,6 @@ from clickclean_export.repository import Repository
 from clickclean_export.triton_config import Fleet, TritonConfig
 
 _POLL_S = 0.1
-_MOST_AT_ONCE = 32
 
 
 class Phase(Enum):
@@ -157,10 +155,9 @@ class Rollout:
 
     def take_back(self) -> list[str]:
         """Make every server what it was; returns a sentence for each that would not."""
-        stuck: list[str] = []
         self._progress.begin("take back")
         failures = self._everywhere(self._restore)
-        stuck += [f"{server}: {reason(error)}" for server, error in failures.items()]
+        stuck = [f"{server}: {reason(error)}" for server, error in failures.items()]
         if not failures:
             for name in self._opened - {name for seat in self._seats for name in seat.there}:
                 close_slot(self._prepared.repository, name)
@@ -317,17 +314,7 @@ class Rollout:
         self._progress.end(f"{servers_text(len(self._seats))}{still}")
 
     def _everywhere(self, step: Callable[[_Seat], None]) -> dict[str, Exception]:
-        """Take a step on all servers side by side; returns what went wrong, by server."""
-        failures: dict[str, Exception] = {}
-        with ThreadPoolExecutor(min(_MOST_AT_ONCE, max(1, len(self._seats)))) as pool:
-            tasks = [(seat, pool.submit(step, seat)) for seat in self._seats]
-            for seat, task in tasks:
-                error = task.exception()
-                if isinstance(error, ClientError | ExportError | ClickCleanError | OSError):
-                    failures[seat.server.endpoint] = error
-                elif error is not None:
-                    raise error
-        return failures
+        return on_all(self._seats, step, lambda seat: seat.server.endpoint)
 
 
 def config_for(repository: Repository, model: str, version: int, fleet: Fleet) -> TritonConfig:

@@ -69,6 +69,6 @@ def open_slots(repository: Repository, model: str) -> list[str]:
     """Return the names of a model's slots that have a folder, sorted."""
     return sorted(
         path.name
-        for path in repository.root.glob(f"{model}.*")
+        for path in repository.root.iterdir()
         if slots.owner(path.name) == model and path.is_dir()
     )

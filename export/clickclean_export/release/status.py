@@ -1,17 +1,18 @@
 """What every server really does with a model, beside what the repository says."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clickclean_client import ClientError, Golden, GoldenError, slots
 from clickclean_export.disk import locked
 from clickclean_export.errors import IntegrityError, RepositoryError
+from clickclean_export.experiment.store import ExperimentStore
+from clickclean_export.manifest import fingerprint
+from clickclean_export.release.all_servers import ask_all
 from clickclean_export.release.history import Entry, History
 from clickclean_export.release.server import Address, LiveServer, reason
 from clickclean_export.repository import Repository
-from clickclean_export.verify import fingerprint
 
 ASK_S = 5.0
 
@@ -101,10 +102,7 @@ def status(repository: Repository, model: str, addresses: Sequence[Address]) -> 
             wanted = fingerprint(repository.version_dir(model, promoted))
         except IntegrityError as error:
             problems.append(str(error))
-    with ThreadPoolExecutor(max(1, min(32, len(addresses)))) as pool:
-        found = tuple(
-            pool.map(lambda one: _server(repository, model, promoted, wanted, one), addresses)
-        )
+    found = ask_all(addresses, lambda one: _server(repository, model, promoted, wanted, one))
     problems += [f"{one.endpoint}: {one.problem}" for one in found if one.problem]
     live = sorted({one.live for one in found if one.live is not None})
     if len(live) > 1:
@@ -139,8 +137,6 @@ def _under_way(repository: Repository, model: str) -> bool:
 def _experiment_problems(
     repository: Repository, model: str, servers: Sequence[ServerStatus]
 ) -> list[str]:
-    from clickclean_export.experiment.store import ExperimentStore
-
     running = ExperimentStore(repository, model).running()
     if running is not None:
         promoted = repository.promoted(model)

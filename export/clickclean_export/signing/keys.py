@@ -204,6 +204,16 @@ def trusted_keys(named: Sequence[Path] | None = None) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def refuse_inside(repository: Path, key: Path, why: str, *, hint: str) -> None:
+    """Refuse a key that lies in the model repository.
+
+    Raises:
+        KeyFileError: it does (exit 2).
+    """
+    if Path(key).resolve().is_relative_to(repository.resolve()):
+        raise KeyFileError(key, f"lies in the model repository{why}", hint=hint)
+
+
 def _need_library() -> None:
     try:
         import cryptography  # noqa: F401

@@ -37,6 +37,7 @@ from clickclean_export.signing.keys import (
     PublicKey,
     load_private_key,
     load_public_keys,
+    refuse_inside,
 )
 
 _SHOWN = 12
@@ -79,7 +80,12 @@ def sign_version(directory: Path, private_key_path: Path, *, replace: bool = Fal
         RepositoryError: the signature cannot be written (exit 1).
     """
     directory = Path(directory).absolute()
-    _refuse_inside(directory.parent.parent, private_key_path)
+    refuse_inside(
+        directory.parent.parent,
+        private_key_path,
+        ", which every server reads",
+        hint="make a new pair elsewhere, and trust this one no more",
+    )
     key = load_private_key(private_key_path)
     manifest = read_manifest(directory)
     verify_files(directory, manifest.files)
@@ -212,15 +218,6 @@ def _put(path: Path, content: bytes, through: Path) -> None:
         flush(path.parent)
     except OSError as error:
         raise RepositoryError(path, words(error)) from error
-
-
-def _refuse_inside(repository: Path, key: Path) -> None:
-    if Path(key).resolve().is_relative_to(repository.resolve()):
-        raise KeyFileError(
-            key,
-            "lies in the model repository, which every server reads",
-            hint="make a new pair elsewhere, and trust this one no more",
-        )
 
 
 def _sign_hint(folder: Path) -> str:
