@@ -15,6 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clickclean_client._async_client import AsyncClient
+    from clickclean_client._budget import RetryBudget
     from clickclean_client._client import Client
     from clickclean_client._exceptions import (
         AccessRefused,
@@ -30,11 +32,23 @@ if TYPE_CHECKING:
         Overloaded,
         ParquetMissing,
         ProtocolError,
+        SchemaError,
         ServerFault,
         Unavailable,
     )
     from clickclean_client._golden_check import GoldenCheck
-    from clickclean_client._types import InferResult, ModelMetadata, TensorSpec
+    from clickclean_client._observe import (
+        AttemptRecord,
+        CallEnd,
+        CallStart,
+        Hook,
+        HookError,
+        HookLibraryMissing,
+    )
+    from clickclean_client._result import Classification, InferResult
+    from clickclean_client._schema import load_schema
+    from clickclean_client._settings import Balancing, Hedge, Retry, Timeout, Tls
+    from clickclean_client._types import Axis, ModelMetadata, TensorSpec
     from clickclean_client.admin import Admin, Duration, ModelState, ModelStatistics
     from clickclean_client.experiments.log import ExperimentLog
     from clickclean_client.experiments.mirror import ShadowCounts
@@ -44,7 +58,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessRefused",
     "Admin",
+    "AsyncClient",
+    "AttemptRecord",
+    "Axis",
+    "Balancing",
+    "CallEnd",
+    "CallStart",
     "Cancelled",
+    "Classification",
     "ClickCleanError",
     "Client",
     "ClientError",
@@ -55,6 +76,10 @@ __all__ = [
     "Golden",
     "GoldenCheck",
     "GoldenError",
+    "Hedge",
+    "Hook",
+    "HookError",
+    "HookLibraryMissing",
     "InferResult",
     "InvalidRequest",
     "ModelConfigError",
@@ -65,27 +90,49 @@ __all__ = [
     "Overloaded",
     "ParquetMissing",
     "ProtocolError",
+    "Retry",
+    "RetryBudget",
+    "SchemaError",
     "ServerFault",
     "ShadowCounts",
     "Split",
     "TensorSpec",
+    "Timeout",
+    "Tls",
     "Unavailable",
+    "load_schema",
 ]
 
 _HOMES = {
     "Admin": "admin",
+    "AsyncClient": "_async_client",
+    "AttemptRecord": "_observe",
+    "Axis": "_types",
+    "Balancing": "_settings",
+    "CallEnd": "_observe",
+    "CallStart": "_observe",
+    "Classification": "_result",
     "Client": "_client",
     "Duration": "admin",
     "ExperimentLog": "experiments.log",
     "Golden": "golden",
     "GoldenCheck": "_golden_check",
-    "InferResult": "_types",
+    "Hedge": "_settings",
+    "Hook": "_observe",
+    "HookError": "_observe",
+    "HookLibraryMissing": "_observe",
+    "InferResult": "_result",
     "ModelMetadata": "_types",
     "ModelState": "admin",
     "ModelStatistics": "admin",
+    "Retry": "_settings",
+    "RetryBudget": "_budget",
     "ShadowCounts": "experiments.mirror",
     "Split": "experiments.split",
     "TensorSpec": "_types",
+    "Timeout": "_settings",
+    "Tls": "_settings",
+    "load_schema": "_schema",
 }
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
+from clickclean_client._ask import Ask, Flow, Step
+from clickclean_client._batches import empty_result, joined, parts, versions
+from clickclean_client._checks import check_inputs
 from clickclean_client._exceptions import (
     AccessRefused,
     ClientError,
@@ -15,32 +19,61 @@ from clickclean_client._exceptions import (
     ProtocolError,
 )
 from clickclean_client._metadata import metadata_from_messages
-from clickclean_client._request import check_inputs, infer_request
+from clickclean_client._options import PLAIN, InferOptions
+from clickclean_client._request import InferMessage, infer_message
 from clickclean_client._response import result_from_response
-from clickclean_client._transport import Ask, Flow
-from clickclean_client._types import InferResult, ModelMetadata
+from clickclean_client._result import InferResult
+from clickclean_client._rpcs import INFER
+from clickclean_client._types import ModelMetadata
+from clickclean_client._wire import WireResponse
 from clickclean_client.protocol import service_pb2
 
 Arrays = Mapping[str, NDArray[Any]]
 
+_SPLIT_TRIES: Final = 3
+"""How often a split batch is asked for anew because versions changed between its parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What one call sends. With `split`, more rows than the model takes go in several requests."""
+
+    arrays: Arrays
+    request_id: str = ""
+    options: InferOptions = PLAIN
+    split: bool = False
+
 
 class Answered(NamedTuple):
-    """An inference's result, and what it was made from."""
+    """An inference's result, and what it was made from; no request if nobody had to be asked."""
 
     result: InferResult
-    request: Any  # service_pb2.ModelInferRequest, of nobody else any more
+    request: InferMessage | None
     metadata: ModelMetadata
+    batch: int
+    options: InferOptions
+
+
+class _Sent(NamedTuple):
+    message: InferMessage
+    response: WireResponse
     batch: int
 
 
 class Calls:
-    """Calls to exactly the name and number of an `Ask`; keeps what it learned of the models."""
+    """Calls to exactly the name and number of an `Ask`; keeps what it learned of the models.
 
-    def __init__(self) -> None:
+    `pinned` metadata are believed: they are neither fetched nor fetched anew.
+    """
+
+    def __init__(self, pinned: Iterable[ModelMetadata] = ()) -> None:
         # Reading and replacing an entry are atomic; two threads may fetch the same one twice.
         self._metadata: dict[tuple[str, str], ModelMetadata] = {}
+        self._pinned = {metadata.name: metadata for metadata in pinned}
+        # The versions that have answered since the metadata were read.
+        self._answered: dict[tuple[str, str], frozenset[str]] = {}
 
-    def infer(self, arrays: Arrays, ask: Ask, request_id: str) -> Flow[Answered]:
+    def infer(self, feed: Feed, ask: Ask) -> Flow[Answered]:
         """One inference; see `Client.infer` for when metadata are fetched anew.
 
         Raises:
@@ -48,21 +81,30 @@ class Calls:
         """
         metadata = yield from self.metadata(ask)
         try:
-            request, response, batch = yield from self._send(arrays, metadata, ask, request_id)
+            sent = yield from self._send(feed, metadata, ask)
         except ModelNotFound:
-            self._metadata.pop((ask.name, ask.number), None)
+            self._metadata.pop(ask.key, None)
             raise
         except InvalidRequest as refused:
             metadata = yield from self._changed(metadata, ask, refused)
-            request, response, batch = yield from self._send(arrays, metadata, ask, request_id)
+            sent = yield from self._send(feed, metadata, ask)
+        if isinstance(sent, Answered):
+            return sent
 
+        message, response, batch = sent
         try:
-            result = result_from_response(response, metadata, ask.facts(), batch=batch)
+            result = result_from_response(
+                response, metadata, ask.facts(), batch=batch, options=feed.options
+            )
         except ProtocolError as mismatch:
             metadata = yield from self._changed(metadata, ask, mismatch)
             batch = batch if metadata.max_batch else 0
-            result = result_from_response(response, metadata, ask.facts(), batch=batch)
-        return Answered(result, request, metadata, batch)
+            result = result_from_response(
+                response, metadata, ask.facts(), batch=batch, options=feed.options
+            )
+        if result.version not in self._answered.get(ask.key, ()):
+            self._remember(ask, metadata, result.version)
+        return Answered(result, message, metadata, batch, feed.options)
 
     def metadata(self, ask: Ask) -> Flow[ModelMetadata]:
         """What is known of a model, fetched at its first use.
@@ -70,7 +112,7 @@ class Calls:
         Raises:
             ClientError: the subclass that fits.
         """
-        known = self._metadata.get((ask.name, ask.number))
+        known = self._metadata.get(ask.key) or self._pinned.get(ask.model)
         return (yield from self._fetch(ask)) if known is None else known
 
     def ready(self, ask: Ask) -> Flow[bool]:
@@ -81,35 +123,74 @@ class Calls:
             ClientError: any other of its subclasses.
         """
         request = service_pb2.ModelReadyRequest(name=ask.name, version=ask.number)
-        response = yield "ModelReady", request, ask
+        response = yield Step("ModelReady", request, ask)
         if not response.ready:
             raise ModelNotFound(ask.facts())
         return True
 
-    def _send(
-        self, arrays: Arrays, metadata: ModelMetadata, ask: Ask, request_id: str
-    ) -> Flow[tuple[Any, Any, int]]:
-        call = ask.facts()
-        batch = check_inputs(arrays, metadata, call)
-        timeout_us = max(1, int(ask.left_s * 1e6))
-        request = infer_request(
-            arrays,
-            metadata,
-            call,
-            name=ask.name,
-            number=ask.number,
-            request_id=request_id,
-            timeout_us=timeout_us,
-        )
-        response = yield "ModelInfer", request, ask
-        return request, response, batch
+    def message(self, feed: Feed, metadata: ModelMetadata, ask: Ask) -> InferMessage:
+        """The request for inputs, checked.
+
+        Raises:
+            InvalidRequest: the inputs do not fit.
+        """
+        check_inputs(feed.arrays, metadata, ask.facts())
+        return _message(feed, metadata, ask)
+
+    def _send(self, feed: Feed, metadata: ModelMetadata, ask: Ask) -> Flow[_Sent | Answered]:
+        rows = check_inputs(feed.arrays, metadata, ask.facts(), split=feed.split)
+        if rows == 0:
+            result = empty_result(metadata, ask.facts(), feed.options, request_id=feed.request_id)
+            return Answered(result, None, metadata, 0, feed.options)
+        if feed.split and rows is not None and rows > metadata.max_batch:
+            return (yield from self._send_parts(feed, metadata, ask))
+        message = _message(feed, metadata, ask)
+        response = yield Step(INFER, message, ask)
+        return _Sent(message, response, rows or 0)
+
+    def _send_parts(self, feed: Feed, metadata: ModelMetadata, ask: Ask) -> Flow[Answered]:
+        """One request after another. All are answered by one version, or all are asked again."""
+        results: list[InferResult] = []
+        for _ in range(_SPLIT_TRIES):
+            results = []
+            for part in parts(feed.arrays, metadata.max_batch):
+                piece = Feed(part, feed.request_id, feed.options)
+                sent = yield from self._send(piece, metadata, ask)
+                assert isinstance(sent, _Sent)  # noqa: S101 - a part is neither empty nor too big
+                results.append(
+                    result_from_response(
+                        sent.response,
+                        metadata,
+                        ask.facts(),
+                        batch=sent.batch,
+                        options=feed.options,
+                    )
+                )
+                if len(versions(results)) > 1:
+                    break
+            else:
+                break
+        return Answered(joined(results, ask.facts()), None, metadata, 0, feed.options)
+
+    def _remember(self, ask: Ask, metadata: ModelMetadata, version: str) -> None:
+        """A version answered for the first time: what is known of the model may be of another.
+
+        The answer fits what is known, but limits may have changed; the next call asks. During a
+        release two versions answer in turn, so each is only asked about once.
+        """
+        known = self._answered.get(ask.key, frozenset())
+        if ask.key in self._metadata and version not in metadata.versions:
+            self._metadata.pop(ask.key, None)
+        self._answered[ask.key] = frozenset({*sorted(known)[-8:], version})
 
     def _changed(self, known: ModelMetadata, ask: Ask, error: ClientError) -> Flow[ModelMetadata]:
         """Fetch the metadata anew; raise `error` unless they differ from the known ones."""
+        if known is self._pinned.get(ask.model):
+            raise error
         try:
             fresh = yield from self._fetch(ask)
         except ClientError:
-            self._metadata.pop((ask.name, ask.number), None)
+            self._metadata.pop(ask.key, None)
             raise error from None
         if fresh == known:
             raise error
@@ -117,17 +198,30 @@ class Calls:
 
     def _fetch(self, ask: Ask) -> Flow[ModelMetadata]:
         request = service_pb2.ModelMetadataRequest(name=ask.name, version=ask.number)
-        metadata = yield "ModelMetadata", request, ask
+        metadata = yield Step("ModelMetadata", request, ask)
         config = yield from self._config(ask)
         found = metadata_from_messages(metadata, config, ask.facts())
-        self._metadata[ask.name, ask.number] = found
+        self._metadata[ask.key] = found
         return found
 
     def _config(self, ask: Ask) -> Flow[Any]:
         request = service_pb2.ModelConfigRequest(name=ask.name, version=ask.number)
         try:
-            response = yield "ModelConfig", request, ask
-        except AccessRefused:
-            # Production servers may restrict model-config; inference needs none of it.
+            response = yield Step("ModelConfig", request, ask)
+        except (AccessRefused, ProtocolError):
+            # Production servers may restrict model-config, and other servers of the protocol do
+            # not have it; inference needs none of it.
             return None
         return response.config
+
+
+def _message(feed: Feed, metadata: ModelMetadata, ask: Ask) -> InferMessage:
+    return infer_message(
+        feed.arrays,
+        metadata,
+        ask.facts(),
+        name=ask.name,
+        number=ask.number,
+        request_id=feed.request_id,
+        options=feed.options,
+    )

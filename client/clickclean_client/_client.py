@@ -1,85 +1,120 @@
-"""Calls to a model by name, checked before they are sent and after they come back."""
+"""Calls to models by name, from threads: checked before they are sent and after they come back."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from clickclean_client._calls import Calls
-from clickclean_client._exceptions import (
-    DeadlineExceeded,
-    InvalidRequest,
-    ModelNotFound,
-    Unavailable,
-)
-from clickclean_client._homes import Homes
-from clickclean_client._transport import Transport
-from clickclean_client._types import InferResult, ModelMetadata
-from clickclean_client.experiments.follower import Follower
-from clickclean_client.protocol import service_pb2
+from clickclean_client._core import Core, Inputs, Options
+from clickclean_client._driver import Driver
+from clickclean_client._many import checked_concurrency
+from clickclean_client._result import InferResult
+from clickclean_client._settings import Balancing, Hedge, Retry, Timeout, Tls
+from clickclean_client._types import ModelMetadata
+from clickclean_client._wire import Parameter
 
 if TYPE_CHECKING:
+    from clickclean_client._observe import Hook
     from clickclean_client.experiments.log import ExperimentLog
     from clickclean_client.experiments.mirror import ShadowCounts
 
+_RETRY = Retry()
+_BALANCING = Balancing()
+
 
 class Client:
-    """A connection to one Triton server; one instance serves many threads.
+    """Connections to the servers of a model; one instance serves all threads of a process.
 
-    `endpoint` is "host:port" of the server's gRPC port. `timeout_s` is the deadline of every
-    call that does not bring its own. `headers` are sent with every call. Construction does no
-    I/O. Messages may have up to 2 GiB - 1 bytes in both directions. No call is repeated, except
-    where the server said that it did not serve what was asked for, or a challenger failed.
+    `endpoints` are "host:port" of gRPC ports, one or several, or "dns:///name:port" for every
+    address that a name has. Each request goes to the least busy of two of them, and not to one
+    that fails. `timeout_s` is the deadline of every call that does not bring its own: a number of
+    seconds for the whole call, or a `Timeout`. `headers` are sent with every call. `tls` encrypts;
+    `token`, or what the function returns at each call, is sent as bearer token. `retry` and
+    `hedge` say what is sent more than once, `balancing` how many connections there are.
+    `compression` of requests is "none", "gzip" or "deflate". `schemas` are descriptions of models
+    as `clickclean schema` writes them, so that the server is not asked for them. `hooks` are told
+    of every call.
 
     Calls with a key follow the experiment of their model, which is read from the server again
     every `experiment_refresh_s`, beside the calls; `experiment_log` takes what happened. With
     `exact`, only the names that are given are asked: for tools that prove what stands there.
 
+    Construction does no I/O. After a fork, the child opens connections of its own.
+
     Raises:
-        InvalidRequest: endpoint, timeout, headers or refresh interval are malformed.
+        InvalidRequest: a setting is malformed.
+        SchemaError: a schema cannot be used.
     """
 
     def __init__(
         self,
-        endpoint: str,
+        endpoints: str | Sequence[str],
         *,
-        timeout_s: float = 1.0,
+        timeout_s: float | Timeout = 1.0,
         headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        token: str | Callable[[], str] | None = None,
+        retry: Retry | None = _RETRY,
+        hedge: Hedge | None = None,
+        balancing: Balancing = _BALANCING,
+        compression: str = "none",
+        schemas: Iterable[Path | str | ModelMetadata] = (),
+        hooks: Sequence[Hook] = (),
         exact: bool = False,
         experiment_log: ExperimentLog | None = None,
         experiment_refresh_s: float = 2.0,
     ) -> None:
-        self._transport = Transport(endpoint, timeout_s=timeout_s, headers=headers or {})
-        self._calls = Calls()
-        self._homes = Homes()
-        self._exact = exact
-        self._follower = Follower(
-            self._transport, self._calls, log=experiment_log, refresh_s=experiment_refresh_s
+        self._core = Core(
+            endpoints,
+            timeout_s=timeout_s,
+            headers=headers,
+            tls=tls,
+            token=token,
+            retry=retry,
+            hedge=hedge,
+            balancing=balancing,
+            compression=compression,
+            schemas=schemas,
+            hooks=hooks,
+            exact=exact,
+            experiment_log=experiment_log,
+            experiment_refresh_s=experiment_refresh_s,
         )
+        self._driver = Driver(self._core.pool, self._core.lookup, self._core.security)
+        self._core.follower.start = self._driver.start
 
     @property
     def endpoint(self) -> str:
-        """The "host:port" that is called."""
-        return self._transport.endpoint
+        """The endpoints as given, in one line."""
+        return str(self._core)
 
     @property
     def shadows(self) -> ShadowCounts:
         """What became of the requests that this client mirrored to challengers."""
-        return self._follower.shadows
+        return self._core.follower.shadows
 
     def infer(
         self,
         model: str,
-        inputs: Mapping[str, NDArray[Any]] | None = None,
+        inputs: Inputs | None = None,
         /,
         *,
         version: str | int | None = None,
         key: str | int | None = None,
-        timeout_s: float | None = None,
+        outputs: Sequence[str] | None = None,
+        classify: Mapping[str, int] | None = None,
+        timeout_s: float | Timeout | None = None,
         request_id: str = "",
+        headers: Mapping[str, str] | None = None,
+        priority: int = 0,
+        parameters: Mapping[str, Parameter] | None = None,
+        split: bool = False,
         **named: NDArray[Any],
     ) -> InferResult:
         """Run a model once and return its outputs by name.
@@ -88,47 +123,104 @@ class Client:
         are no keywords). Their dtypes must be exactly the declared ones, and lists are refused:
         nothing is converted silently except byte order. BYTES inputs are arrays of `bytes` or
         `str`; BF16 inputs are uint16 bits or `ml_dtypes.bfloat16`. Input arrays are copied
-        before this returns; output arrays are read-only (see `InferResult`).
+        before this returns; output arrays are read-only (see `InferResult`). An empty batch has
+        an empty answer, for which nobody is asked. With `split`, a batch larger than the model
+        takes is sent in parts, one after another; all rows are answered by one version.
 
         No version means the promoted one. A version that is named is also found while a release
         moves it. With a `key` (what shall always get the same arm: the id of a user) the call
         takes part in the experiment of the model, if there is one: the key decides between the
         champion and the challenger, and the champion answers for a challenger that fails.
 
-        The deadline covers everything, the first fetch of the metadata too, and what is left of
-        it travels to Triton as the request's `timeout`. Metadata are kept; they are fetched anew,
-        once, when a check against them fails or the server calls the request invalid, because a
-        promotion may have changed the model.
+        `outputs` names those that are wanted (None = all). `classify` gives, for an output, how
+        many of its largest elements are wanted instead of all: see `InferResult.classes`.
+        `priority` is that of Triton's queue (1 is the highest), `parameters` are the request's.
+        `headers` are sent in addition to the client's.
+
+        The deadline covers everything: the first fetch of the metadata, retries and hedges. What
+        is left of it travels to Triton as the request's `timeout`. Metadata are kept; they are
+        fetched anew when another version answers, when a check against them fails, or when the
+        server calls the request invalid.
 
         Raises:
             InvalidRequest: the inputs do not fit the model; it did not run.
             ClientError: any other of its subclasses.
         """
-        ask = self._transport.ask(model, version, timeout_s=timeout_s)
-        if not _is_text(request_id):
-            raise InvalidRequest(ask.facts(), f"request_id must be a str, not {request_id!r}")
-        for name in inputs or {}:
-            if name in named:
-                raise InvalidRequest(ask.facts(), f"the input {name!r} is given twice")
-        arrays = {**(inputs or {}), **named}
+        return self._driver.run(
+            self._core.infer(
+                model,
+                inputs,
+                named,
+                version=version,
+                key=key,
+                request_id=request_id,
+                timeout_s=timeout_s,
+                headers=headers,
+                options=Options(outputs, classify, priority, parameters),
+                split=split,
+            )
+        )
 
-        if key is not None:
-            if self._exact or ask.version:
-                problem = "a key is given" + (" to an exact client" if self._exact else "")
-                problem += f" together with version {ask.version}" if ask.version else ""
-                hint = "A key lets the experiment choose the version; leave one of them out."
-                raise InvalidRequest(ask.facts(), problem, hint=hint)
-            return self._follower.infer(arrays, ask, request_id, key)
-        if not ask.version or self._exact:
-            return self._transport.run(self._calls.infer(arrays, ask, request_id)).result
-        return self._transport.run(
-            self._homes.visit(ask, lambda place: self._calls.infer(arrays, place, request_id))
-        ).result
+    def infer_many(
+        self, model: str, feeds: Iterable[Inputs], /, *, concurrency: int = 8, **settings: Any
+    ) -> Iterator[InferResult]:
+        """Run a model on each of many inputs, several at once; results in the order of `feeds`.
+
+        `feeds` is read as results are taken, at most `concurrency` ahead. `settings` are those of
+        `infer`; each call has its own deadline. The first error ends it; what was not begun by
+        then is not sent.
+
+        Raises:
+            InvalidRequest: `concurrency` is not from 1 to 1024.
+            ClientError: what `infer` raises.
+        """
+        checked_concurrency(concurrency)
+        return self._many(model, feeds, concurrency, settings)
+
+    def stream(
+        self,
+        model: str,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        version: str | int | None = None,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | Timeout | None = None,
+        request_id: str = "",
+        headers: Mapping[str, str] | None = None,
+        priority: int = 0,
+        parameters: Mapping[str, Parameter] | None = None,
+        **named: NDArray[Any],
+    ) -> Iterator[InferResult]:
+        """Send one request to a model that answers several times ("decoupled"), as they come.
+
+        The deadline covers all answers. Leaving the loop cancels the rest.
+
+        Raises:
+            InvalidRequest: the inputs do not fit the model; it did not run.
+            ClientError: any other of its subclasses; answers may have come before it.
+        """
+        return self._driver.iterate(
+            self._core.stream(
+                model,
+                inputs,
+                named,
+                version=version,
+                request_id=request_id,
+                timeout_s=timeout_s,
+                headers=headers,
+                options=Options(outputs, None, priority, parameters),
+            )
+        )
 
     def metadata(
-        self, model: str, *, version: str | int | None = None, timeout_s: float | None = None
+        self,
+        model: str,
+        *,
+        version: str | int | None = None,
+        timeout_s: float | Timeout | None = None,
     ) -> ModelMetadata:
-        """Names, dtypes and shapes of a model's inputs and outputs, and its batch limit.
+        """Names, dtypes and axes of a model's inputs and outputs, and its batch limit.
 
         Fetched at the first use of a model and version, then kept.
 
@@ -136,19 +228,16 @@ class Client:
             ModelNotFound: the model or version is not served.
             ClientError: any other of its subclasses.
         """
-        ask = self._transport.ask(model, version, timeout_s=timeout_s)
-        if self._exact:
-            return self._transport.run(self._calls.metadata(ask))
-        return self._transport.run(self._homes.visit(ask, self._calls.metadata))
+        return self._driver.run(self._core.metadata(model, version, timeout_s))
 
     def is_ready(
         self,
         model: str | None = None,
         *,
         version: str | int | None = None,
-        timeout_s: float | None = None,
+        timeout_s: float | Timeout | None = None,
     ) -> bool:
-        """Whether the server, or one of its models, says that it is ready.
+        """Whether a server, or one of its models, says that it is ready.
 
         False also when it cannot be reached or does not answer in time. Only an inference shows
         that a model works: Triton keeps saying ready when the process of a model has died.
@@ -156,33 +245,37 @@ class Client:
         Raises:
             ClientError: the server answered something else than yes or no.
         """
-        try:
-            if model is not None:
-                ask = self._transport.ask(model, version, timeout_s=timeout_s)
-                if self._exact:
-                    return self._transport.run(self._calls.ready(ask))
-                return self._transport.run(self._homes.visit(ask, self._calls.ready))
-            ask = self._transport.ask_server(timeout_s=timeout_s)
-            if version is not None:
-                raise InvalidRequest(ask.facts(), "a version is given without its model")
-            request = service_pb2.ServerReadyRequest()
-            return bool(self._transport.call("ServerReady", request, ask).ready)
-        except (ModelNotFound, Unavailable, DeadlineExceeded):
-            return False
+        return self._driver.run(self._core.is_ready(model, version, timeout_s))
 
     def exactly(self) -> Client:
-        """A client that asks only the names that are given, over this one's connection.
+        """A client that asks only the names that are given, over this one's connections.
 
         It is open as long as this one; closing either closes both.
         """
         twin = copy.copy(self)
-        twin._exact = True
+        twin._core = self._core.exactly()
         return twin
 
     def close(self) -> None:
-        """Close the connection; calls under way end with `Cancelled`. May be repeated."""
-        self._follower.close()
-        self._transport.close()
+        """Close the connections; calls under way end with `Cancelled`. May be repeated."""
+        self._core.follower.close()
+        self._driver.close()
+
+    def _many(
+        self, model: str, feeds: Iterable[Inputs], concurrency: int, settings: Mapping[str, Any]
+    ) -> Iterator[InferResult]:
+        with ThreadPoolExecutor(concurrency, thread_name_prefix="clickclean-many") as threads:
+            begun: deque[Any] = deque()
+            try:
+                for feed in feeds:
+                    begun.append(threads.submit(self.infer, model, feed, **settings))
+                    if len(begun) >= concurrency:
+                        yield begun.popleft().result()
+                while begun:
+                    yield begun.popleft().result()
+            finally:
+                for waiting in begun:
+                    waiting.cancel()
 
     def __enter__(self) -> Client:
         return self
@@ -192,11 +285,3 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self.endpoint!r})"
-
-
-def _is_text(value: object) -> bool:
-    """A str that protobuf takes."""
-    try:
-        return isinstance(value, str) and (value.isascii() or bool(value.encode()))
-    except UnicodeEncodeError:
-        return False

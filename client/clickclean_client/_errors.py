@@ -1,8 +1,12 @@
-"""The one map from a gRPC status to an exception class. It is total: a test walks every code."""
+"""The one map from a gRPC status to an exception class and to whether the call is sent again.
+
+It is total: a test walks every code.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import enum
+from typing import Any, Final, NamedTuple
 
 from clickclean_client._exceptions import (
     AccessRefused,
@@ -41,61 +45,120 @@ BY_CODE: Final[dict[Any, type[ClientError]]] = {
     _Status.DATA_LOSS: ServerFault,
 }
 
+
+class Repeat(enum.Enum):
+    """Whether a call that failed may be sent again, inside its deadline and the retry budget."""
+
+    NEVER = "never"
+    ELSEWHERE = "elsewhere"
+    """At another endpoint only: this one would say the same again."""
+    ANYWHERE = "anywhere"
+    """At another endpoint, or at the same one after a pause."""
+
+
+REPEAT: Final[dict[type[ClientError], Repeat]] = {
+    InvalidRequest: Repeat.NEVER,
+    ModelNotFound: Repeat.ELSEWHERE,  # a stopping server says so, and one behind in a release
+    DeadlineExceeded: Repeat.NEVER,  # of the call; an attempt that was cut short is repeated
+    Cancelled: Repeat.NEVER,
+    Unavailable: Repeat.ANYWHERE,
+    Overloaded: Repeat.ELSEWHERE,
+    AccessRefused: Repeat.NEVER,
+    ServerFault: Repeat.NEVER,  # the next server's model would fail over the same input
+    ProtocolError: Repeat.NEVER,
+}
+
+
+class Words(NamedTuple):
+    """A code that stands for several causes, and the words by which to tell this one."""
+
+    code: Any
+    part: str
+    kind: type[ClientError]
+    hint: str = ""
+    repeat: Repeat | None = None
+
+
 # Code, a part of its text, the class, and a hint if the class's own does not help. Only where
 # one code stands for several causes that a caller must tell apart. The texts were seen from
 # tritonserver 2.51 and gRPC 1.85.
-BY_TEXT: Final[tuple[tuple[Any, str, type[ClientError], str], ...]] = (
+BY_TEXT: Final[tuple[Words, ...]] = (
     # Restricted protocols answer UNAVAILABLE; repeating a refused key would be wrong.
-    (_Status.UNAVAILABLE, "This protocol is restricted", AccessRefused, ""),
+    Words(_Status.UNAVAILABLE, "This protocol is restricted", AccessRefused),
     # The queue policy answers UNAVAILABLE too, though the server is well.
-    (_Status.UNAVAILABLE, "Request timeout expired", Overloaded, ""),
-    (_Status.UNAVAILABLE, "Exceeds maximum queue size", Overloaded, ""),
+    Words(_Status.UNAVAILABLE, "Request timeout expired", Overloaded),
+    Words(_Status.UNAVAILABLE, "Exceeds maximum queue size", Overloaded),
     # A version that was swapped out, or is still loading.
-    (_Status.UNAVAILABLE, "is not at ready state", ModelNotFound, ""),
+    Words(_Status.UNAVAILABLE, "is not at ready state", ModelNotFound),
     # Nothing is loaded under this name, in the words of other releases.
-    (_Status.UNAVAILABLE, "unknown model", ModelNotFound, ""),
+    Words(_Status.UNAVAILABLE, "unknown model", ModelNotFound),
     # No waiting will make a server without explicit mode load a model.
-    (
+    Words(
         _Status.UNAVAILABLE,
         "explicit model load / unload is not allowed",
         InvalidRequest,
         "Start the server with --model-control-mode=explicit.",
     ),
     # What a stopping tritonserver sends; this client did not cancel ("Channel closed!").
-    (_Status.CANCELLED, "CANCELLED", Unavailable, ""),
+    Words(_Status.CANCELLED, "CANCELLED", Unavailable),
     # The statistics of a model or version that is not loaded.
-    (_Status.INVALID_ARGUMENT, "requested model", ModelNotFound, ""),
+    Words(_Status.INVALID_ARGUMENT, "requested model", ModelNotFound),
     # A model that streams its answers, which is no fault of the protocol.
-    (
+    Words(
         _Status.UNIMPLEMENTED,
         "decoupled transaction policy",
         InvalidRequest,
         "This client asks for exactly one answer; serve the model without `decoupled`.",
     ),
     # gRPC's core: the message limit of either side, which no waiting will change ...
-    (
+    Words(
         _Status.RESOURCE_EXHAUSTED,
         "message larger than max",
         InvalidRequest,
         "Send smaller batches.",
     ),
     # ... protobuf's limit of 2 GiB, met before anything is sent ...
-    (
+    Words(
         _Status.INTERNAL,
         "Exception serializing request",
         InvalidRequest,
         "Send smaller batches.",
     ),
     # ... and an error text over 16 KB, which stands for some failure of the model.
-    (_Status.RESOURCE_EXHAUSTED, "metadata size", ServerFault, ""),
-    # gRPC's core: the bytes that came back are no protobuf message of this kind.
-    (_Status.INTERNAL, "Exception deserializing response", ProtocolError, ""),
+    Words(_Status.RESOURCE_EXHAUSTED, "metadata size", ServerFault),
+    # The process of a Python-based model has died: this request never ran, and no other one will
+    # before somebody revives it.
+    Words(_Status.INTERNAL, "is not healthy", ServerFault, "", Repeat.ELSEWHERE),
 )
+
+
+class Rule(NamedTuple):
+    """What a status means: the error, a hint if its class has none, and whether to repeat."""
+
+    kind: type[ClientError]
+    hint: str
+    repeat: Repeat
+
+
+def rule_of(code: Any, text: str) -> Rule:
+    """The rule for a `grpc.StatusCode` that ended a call with this text; there is one for each."""
+    for words in BY_TEXT:
+        if code is words.code and words.part in text:
+            repeat = REPEAT[words.kind] if words.repeat is None else words.repeat
+            return Rule(words.kind, words.hint, repeat)
+    kind = BY_CODE[code]
+    return Rule(kind, "", REPEAT[kind])
 
 
 def error_from_status(code: Any, call: Call) -> ClientError:
     """The exception for a `grpc.StatusCode` that ended a call; `call.message` holds its text."""
-    for known_code, text, kind, hint in BY_TEXT:
-        if code is known_code and text in call.message:
-            return kind(call, hint=hint)
-    return BY_CODE[code](call)
+    rule = rule_of(code, call.message)
+    return rule.kind(call, hint=rule.hint)
+
+
+def error_from_text(call: Call) -> ClientError:
+    """The exception for an error without a status, in a stream; `call.message` holds its text."""
+    for words in BY_TEXT:
+        if words.part in call.message:
+            return words.kind(call, hint=words.hint)
+    return ServerFault(call)

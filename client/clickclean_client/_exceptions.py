@@ -13,6 +13,7 @@ ClickCleanError
 │   └── ProtocolError      an answer that does not fit the protocol or the model's description
 ├── ExperimentError        a key, a split, an outcome or the setting of a log is malformed
 │   └── ParquetMissing     pyarrow, which writes the log, is not installed or does not load
+├── SchemaError            a file with a model's schema is missing or malformed
 ├── GoldenError            a golden file is missing, damaged or inconsistent
 └── ModelConfigError       the text of a config.pbtxt is no model configuration
 """
@@ -27,7 +28,7 @@ from typing import Any, ClassVar, TypeVar
 
 _LONGEST_QUOTE = 400
 # What gRPC and Triton write where the status itself says all.
-_EMPTY_WORDS = ("Deadline Exceeded", "CANCELLED", "Channel closed!")
+_EMPTY_WORDS = ("Deadline Exceeded", "CANCELLED", "Channel closed!", "Stream removed (Deadline Exceeded)")
 
 
 class ClickCleanError(Exception):
@@ -62,7 +63,8 @@ class Call:
     """The facts about one call that an error is made from.
 
     `version` is what the caller asked for ("" = the promoted one). `code` is the name of the
-    gRPC status and `message` its text, both "" where the server was not asked.
+    gRPC status and `message` its text, both "" where the server was not asked. `attempts` counts
+    the requests that were sent, those for metadata too.
     """
 
     endpoint: str = ""
@@ -72,6 +74,7 @@ class Call:
     timeout_s: float = 0.0
     code: str = ""
     message: str = ""
+    attempts: int = 0
 
     @property
     def subject(self) -> str:
@@ -94,9 +97,11 @@ class Call:
 class ClientError(ClickCleanError):
     """A call failed, or was refused before it was sent.
 
-    Attributes: `endpoint` ("host:port"), `model`, `version` (as asked for, "" = the promoted
-    one), `elapsed_s` (from the beginning of the caller's call), `code` (name of the gRPC status,
-    "" if the error arose in the client) and `server_message` (the status text, unshortened).
+    Attributes: `endpoint` (the one that was asked last, or all that could have been), `model`,
+    `version` (as asked for, "" = the promoted one), `elapsed_s` (from the beginning of the caller's
+    call), `attempts` (requests that were sent for it, those for metadata too), `code` (name of the
+    gRPC status, "" if the error arose in the client) and `server_message` (the status text,
+    unshortened).
     """
 
     _says: ClassVar[str] = "failed"
@@ -113,6 +118,7 @@ class ClientError(ClickCleanError):
         self.model = call.model
         self.version = call.version
         self.elapsed_s = call.elapsed_s
+        self.attempts = call.attempts
         self.code = call.code
         self.server_message = call.message
 
@@ -213,6 +219,20 @@ class GoldenError(ClickCleanError):
         super().__init__(
             f"The golden data{place} cannot be used: {problem}.",
             hint=hint or "Publish the version again; golden.npz is written by publishing.",
+        )
+        self.source = source
+
+
+class SchemaError(ClickCleanError):
+    """A file with a model's schema is missing or malformed; `source` is its path, or ""."""
+
+    exit_code = 2
+
+    def __init__(self, problem: str, *, source: str = "", hint: str = "") -> None:
+        subject = f"The schema {source}" if source else "The schema"
+        super().__init__(
+            f"{subject} cannot be used: {problem.rstrip('.')}.",
+            hint=hint or "`clickclean schema MODEL -o FILE` writes one from what a server says.",
         )
         self.source = source
 

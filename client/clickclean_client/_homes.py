@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from clickclean_client._ask import Ask, Flow
 from clickclean_client._exceptions import ModelNotFound
-from clickclean_client._transport import Ask, Flow
 from clickclean_client.slots import alone, owner
 
 REMEMBERED_S: Final = 5.0

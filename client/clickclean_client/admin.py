@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clickclean_client._transport import Transport
+from clickclean_client._ask import Ask, Step
+from clickclean_client._core import Core
+from clickclean_client._driver import Driver
+from clickclean_client._settings import Tls
 from clickclean_client.protocol import service_pb2
 
 KEY_HEADER = "triton-grpc-protocol-admin-key"
@@ -59,20 +62,24 @@ class Admin:
 
     `key` opens protocols that the server restricts; it is sent with every call. `timeout_s` is
     the deadline of calls that do not bring their own: loading takes seconds, and a broken model
-    folder can make Triton never answer.
+    folder can make Triton never answer. `tls` encrypts.
 
     Raises:
         InvalidRequest: endpoint, timeout or key are malformed.
     """
 
-    def __init__(self, endpoint: str, *, key: str = "", timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, endpoint: str, *, key: str = "", timeout_s: float = 30.0, tls: Tls | None = None
+    ) -> None:
         headers: Mapping[str, str] = {KEY_HEADER: key} if key else {}
-        self._transport = Transport(endpoint, timeout_s=timeout_s, headers=headers)
+        # One server and no repetition: an operator wants to know what happened there.
+        self._core = Core(endpoint, timeout_s=timeout_s, headers=headers, tls=tls, retry=None)
+        self._driver = Driver(self._core.pool, self._core.lookup, self._core.security)
 
     @property
     def endpoint(self) -> str:
         """The "host:port" that is called."""
-        return self._transport.endpoint
+        return str(self._core)
 
     def load(
         self, model: str, *, config_json: str | None = None, timeout_s: float | None = None
@@ -86,11 +93,11 @@ class Admin:
             InvalidRequest: the server does not take load calls (its model control mode).
             ClientError: any other of its subclasses.
         """
-        ask = self._transport.ask(model, timeout_s=timeout_s)
+        ask = self._core.ask_model(model, timeout_s=timeout_s)
         request = service_pb2.RepositoryModelLoadRequest(model_name=ask.model)
         if config_json is not None:
             request.parameters["config"].string_param = config_json
-        self._transport.call("RepositoryModelLoad", request, ask)
+        self._call("RepositoryModelLoad", request, ask)
 
     def unload(self, model: str, *, timeout_s: float | None = None) -> None:
         """Take a model out of service; returns before requests under way have ended.
@@ -98,9 +105,9 @@ class Admin:
         Raises:
             ClientError: the subclass that fits.
         """
-        ask = self._transport.ask(model, timeout_s=timeout_s)
+        ask = self._core.ask_model(model, timeout_s=timeout_s)
         request = service_pb2.RepositoryModelUnloadRequest(model_name=ask.model)
-        self._transport.call("RepositoryModelUnload", request, ask)
+        self._call("RepositoryModelUnload", request, ask)
 
     def index(self, *, timeout_s: float | None = None) -> list[ModelState]:
         """Every version of every model that the server knows, loaded or not.
@@ -109,8 +116,8 @@ class Admin:
             ClientError: the subclass that fits.
         """
         request = service_pb2.RepositoryIndexRequest()
-        ask = self._transport.ask_server(timeout_s=timeout_s)
-        response = self._transport.call("RepositoryIndex", request, ask)
+        ask = self._core.ask(timeout_s=timeout_s)
+        response = self._call("RepositoryIndex", request, ask)
         return [ModelState(m.name, m.version, m.state, m.reason) for m in response.models]
 
     def statistics(
@@ -122,9 +129,9 @@ class Admin:
             ModelNotFound: the model or version is not loaded.
             ClientError: any other of its subclasses.
         """
-        ask = self._transport.ask(model, version, timeout_s=timeout_s)
+        ask = self._core.ask_model(model, version, timeout_s=timeout_s)
         request = service_pb2.ModelStatisticsRequest(name=ask.model, version=ask.version)
-        response = self._transport.call("ModelStatistics", request, ask)
+        response = self._call("ModelStatistics", request, ask)
         return [_statistics(item) for item in response.model_stats]
 
     def config(
@@ -136,13 +143,16 @@ class Admin:
             ModelNotFound: the model or version is not loaded.
             ClientError: any other of its subclasses.
         """
-        ask = self._transport.ask(model, version, timeout_s=timeout_s)
+        ask = self._core.ask_model(model, version, timeout_s=timeout_s)
         request = service_pb2.ModelConfigRequest(name=ask.model, version=ask.version)
-        return self._transport.call("ModelConfig", request, ask).config
+        return self._call("ModelConfig", request, ask).config
 
     def close(self) -> None:
         """Close the connection; calls under way end with `Cancelled`. May be repeated."""
-        self._transport.close()
+        self._driver.close()
+
+    def _call(self, rpc: str, request: Any, ask: Ask) -> Any:
+        return self._driver.run(self._core.attempts.send(Step(rpc, request, ask)))
 
     def __enter__(self) -> Admin:
         return self

@@ -11,6 +11,7 @@ from typing import Any, Final
 import grpc
 import numpy as np
 from google.protobuf import text_format  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from clickclean_client._exceptions import ModelConfigError
@@ -19,6 +20,7 @@ __all__ = [
     "CONFIG_DTYPES",
     "MAX_MESSAGE_BYTES",
     "NUMPY_DTYPES",
+    "DecodeError",
     "config_dtype",
     "format_model_config",
     "grpc",

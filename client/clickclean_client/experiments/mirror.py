@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from clickclean_client._ask import Ask, Step
+from clickclean_client._attempts import Done
 from clickclean_client._exceptions import Cancelled, ClientError
 from clickclean_client._response import result_from_response
-from clickclean_client._transport import Ask, Transport
+from clickclean_client._rpcs import INFER
 from clickclean_client.experiments.agreement import agreement
 from clickclean_client.experiments.route import Mirrored
 from clickclean_client.experiments.tables import Shadow, number_of
@@ -52,8 +55,8 @@ class _Ended:
 class Mirror:
     """Sends copies to the challenger and compares the answers, in a thread of its own."""
 
-    def __init__(self, transport: Transport, log: ExperimentLog | None) -> None:
-        self._transport = transport
+    def __init__(self, send: Callable[[Step, Done], Any], log: ExperimentLog | None) -> None:
+        self._begin = send
         self._log = log
         self._inbox: SimpleQueue[Mirrored | _Ended | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -113,21 +116,18 @@ class Mirror:
 
     def _send(self, mirrored: Mirrored) -> None:
         caller = mirrored.ask
-        ask = Ask(caller.endpoint, caller.model, "", caller.timeout_s)
-        request = mirrored.answered.request
-        # The champion's answer is there, so the message is nobody else's any more.
-        request.model_name = challenger(caller.model)
-        request.model_version = ""
-        request.parameters["timeout"].int64_param = int(ask.timeout_s * 1e6)
+        ask = caller.aside(caller.timeout_s)
+        ask = ask.to(challenger(caller.model), "")
+        request = mirrored.request.to(ask.name, ask.number)
         began_s = time.monotonic()
 
         def done(response: Any, error: ClientError | None) -> None:
             took_ms = (time.monotonic() - began_s) * 1e3
             self._inbox.put(_Ended(mirrored, ask, took_ms, response, error))
 
-        future = self._transport.begin("ModelInfer", request, ask, done)
-        if future is not None:
-            self._under_way[id(mirrored)] = future
+        call = self._begin(Step(INFER, request, ask), done)
+        if call is not None:
+            self._under_way[id(mirrored)] = call
 
     def _judge(self, ended: _Ended) -> None:
         mirrored, error = ended.mirrored, ended.error
@@ -144,6 +144,7 @@ class Mirror:
                     mirrored.answered.metadata,
                     ended.ask.facts(),
                     batch=mirrored.answered.batch,
+                    options=mirrored.answered.options,
                 )
             except ClientError as exc:
                 error = exc

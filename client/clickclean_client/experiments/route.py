@@ -8,15 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from clickclean_client._calls import Answered, Arrays, Calls
+from clickclean_client._ask import Ask, Flow
+from clickclean_client._calls import Answered, Calls, Feed
 from clickclean_client._exceptions import (
     Cancelled,
     ClientError,
     InvalidRequest,
     ModelNotFound,
 )
-from clickclean_client._transport import Ask, Flow
-from clickclean_client._types import InferResult
+from clickclean_client._request import InferMessage
+from clickclean_client._result import InferResult
 from clickclean_client.experiments.assignment import (
     bucket_of,
     buckets_below,
@@ -43,6 +44,7 @@ class Mirrored:
     ask: Ask
     split: Split
     answered: Answered
+    request: InferMessage
     prediction_id: str
     champion_ms: float
 
@@ -60,23 +62,19 @@ class Route:
     # Of its own, because programs seed the one of the module.
     numbers: random.Random = field(default_factory=random.Random)
 
-    def infer(
-        self, arrays: Arrays, ask: Ask, request_id: str, key: str, watch: Watch
-    ) -> Flow[InferResult]:
+    def infer(self, feed: Feed, ask: Ask, key: str, watch: Watch) -> Flow[InferResult]:
         """One inference for a key.
 
         Raises:
             ClientError: the champion's, or the challenger's if no time was left for the champion.
         """
         split = yield from watch.known(ask)
-        prediction_id = request_id or new_id(self.numbers)
+        prediction_id = feed.request_id or new_id(self.numbers)
         if split is None:
-            answered = yield from self.calls.infer(arrays, ask, request_id)
+            answered = yield from self.calls.infer(feed, ask)
             answered.result.prediction_id = prediction_id
             return answered.result
-        return (
-            yield from _Trip(self, split, arrays, ask, request_id, prediction_id).go(key, watch)
-        )
+        return (yield from _Trip(self, split, feed, ask, prediction_id).go(key, watch))
 
 
 @dataclass(slots=True)
@@ -85,9 +83,8 @@ class _Trip:
 
     route: Route
     split: Split
-    arrays: Arrays
+    feed: Feed
     ask: Ask
-    request_id: str
     prediction_id: str
     arm: str = field(default=CHAMPION, init=False)
     unit: str = field(default="", init=False)
@@ -125,15 +122,18 @@ class _Trip:
             raise
         result = self._finish(answered, failure)
         split = self.split
-        if failure is None and split.shadow_percent:
+        request = answered.request
+        if failure is None and split.shadow_percent and request is not None:
             share = split.shadow_percent
             if is_challenger(f"{split.salt}/shadow", self.prediction_id, share):
                 took_ms = self.ask.elapsed_s * 1e3
-                self.route.mirror(Mirrored(self.ask, split, answered, self.prediction_id, took_ms))
+                self.route.mirror(
+                    Mirrored(self.ask, split, answered, request, self.prediction_id, took_ms)
+                )
         return result
 
     def _ask(self, ask: Ask) -> Flow[Answered]:
-        return self.route.calls.infer(self.arrays, ask, self.request_id)
+        return self.route.calls.infer(self.feed, ask)
 
     def _finish(self, answered: Answered, failure: ClientError | None) -> InferResult:
         result = answered.result

@@ -7,13 +7,13 @@ import threading
 import time
 from typing import Any, Final
 
+from clickclean_client._ask import Ask, Flow, Step
 from clickclean_client._exceptions import (
     AccessRefused,
     ClientError,
     ExperimentError,
     ModelNotFound,
 )
-from clickclean_client._transport import Ask, Flow, Step
 from clickclean_client.experiments.split import Split
 from clickclean_client.protocol import service_pb2
 from clickclean_client.slots import challenger
@@ -60,7 +60,7 @@ class Watch:
     def question(self, ask: Ask) -> Step:
         """The step that reads the split."""
         request = service_pb2.ModelConfigRequest(name=challenger(self._model))
-        return "ModelConfig", request, ask
+        return Step("ModelConfig", request, ask)
 
     def claim(self) -> bool:
         """Whether it is time to ask again; then True for one caller, who must tell `answered`."""
