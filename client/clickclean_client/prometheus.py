@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -22,6 +24,7 @@ the project's target, 1.0 the client's default deadline."""
 
 _SIZE_BUCKETS: Final = tuple(float(4**power) for power in range(4, 16))  # 256 B to 1 GiB
 
+_NAMESPACE: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OTHER: Final = "other"
 
 
@@ -64,56 +67,62 @@ class PrometheusHook:
         except ImportError as exc:
             hook = "PrometheusHook"
             raise HookLibraryMissing(hook, "prometheus-client", "prometheus", str(exc)) from exc
+        if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+            raise HookError(
+                f"{namespace!r} is no prefix for metrics.", hint="It is of a-z A-Z 0-9 and _."
+            )
         _check_buckets(buckets_s)
         self._names = _Names(names_max)
-        try:
-            # Registered below, so that nothing stays behind when one of them is refused.
-            self._durations = Histogram(
-                "request_duration_seconds",
-                "Seconds from the beginning of a call to its end, retries included.",
-                ("model", "version", "arm", "outcome"),
+        # Registered below, so that nothing stays behind when one of them is refused.
+        self._durations = Histogram(
+            "request_duration_seconds",
+            "Seconds from the beginning of a call to its end, retries included.",
+            ("model", "version", "arm", "outcome"),
+            namespace=namespace,
+            buckets=tuple(buckets_s),
+            registry=None,
+        )
+        self._in_flight = Gauge(
+            "requests_in_flight",
+            "Calls that have begun and not ended.",
+            namespace=namespace,
+            multiprocess_mode="livesum",
+            registry=None,
+        )
+        self._attempts = Counter(
+            "attempts",
+            "Remote procedure calls that were sent.",
+            ("endpoint", "outcome"),
+            namespace=namespace,
+            registry=None,
+        )
+        self._retries, self._hedges = (
+            Counter(name, text, ("model",), namespace=namespace, registry=None)
+            for name, text in (
+                ("retries", "Attempts that followed a failed one of the same call."),
+                ("hedges", "Attempts that were sent while another had no answer yet."),
+            )
+        )
+        self._request_sizes, self._response_sizes = (
+            Histogram(
+                name,
+                text,
+                ("model",),
                 namespace=namespace,
-                buckets=tuple(buckets_s),
+                buckets=_SIZE_BUCKETS,
                 registry=None,
             )
-            self._in_flight = Gauge(
-                "requests_in_flight",
-                "Calls that have begun and not ended.",
-                namespace=namespace,
-                multiprocess_mode="livesum",
-                registry=None,
+            for name, text in (
+                ("request_size_bytes", "Bytes of a request's message."),
+                ("response_size_bytes", "Bytes of an answer's message."),
             )
-            self._attempts = Counter(
-                "attempts",
-                "Remote procedure calls that were sent.",
-                ("endpoint", "outcome"),
-                namespace=namespace,
-                registry=None,
-            )
-            self._retries, self._hedges = (
-                Counter(name, text, ("model",), namespace=namespace, registry=None)
-                for name, text in (
-                    ("retries", "Attempts that followed a failed one of the same call."),
-                    ("hedges", "Attempts that were sent while another had no answer yet."),
-                )
-            )
-            self._request_sizes, self._response_sizes = (
-                Histogram(
-                    name,
-                    text,
-                    ("model",),
-                    namespace=namespace,
-                    buckets=_SIZE_BUCKETS,
-                    registry=None,
-                )
-                for name, text in (
-                    ("request_size_bytes", "Bytes of a request's message."),
-                    ("response_size_bytes", "Bytes of an answer's message."),
-                )
-            )
-        except ValueError as exc:
-            raise HookError(f"The metrics {namespace!r} cannot be made: {exc}.") from exc
+        )
         self._register(REGISTRY if registry is None else registry)
+        # `labels` builds and locks at every call; what is kept is bounded as the labels are.
+        self._duration = functools.cache(self._durations.labels)
+        self._attempt = functools.cache(self._attempts.labels)
+        self._request_size = functools.cache(self._request_sizes.labels)
+        self._response_size = functools.cache(self._response_sizes.labels)
 
     def __call__(self, start: CallStart) -> Callable[[CallEnd], None]:
         """Count a call as in flight; what is returned takes its end."""
@@ -124,13 +133,13 @@ class PrometheusHook:
     def _ended(self, end: CallEnd) -> None:
         self._in_flight.dec()
         model, version = self._names.pair(end.model, end.answered_version)
-        self._durations.labels(model, version, end.arm, end.outcome).observe(end.duration_s)
+        self._duration(model, version, end.arm, end.outcome).observe(end.duration_s)
         if end.request_bytes:
-            self._request_sizes.labels(model).observe(end.request_bytes)
+            self._request_size(model).observe(end.request_bytes)
         if end.response_bytes:
-            self._response_sizes.labels(model).observe(end.response_bytes)
+            self._response_size(model).observe(end.response_bytes)
         for attempt in end.attempts:
-            self._attempts.labels(self._names.endpoint(attempt.endpoint), attempt.outcome).inc()
+            self._attempt(self._names.endpoint(attempt.endpoint), attempt.outcome).inc()
         if len(end.attempts) > 1:
             hedges = sum(attempt.hedge for attempt in end.attempts)
             retries = _retries(end)
@@ -153,7 +162,7 @@ class PrometheusHook:
             for metric in done:
                 registry.unregister(metric)
             raise HookError(
-                f"The registry has such metrics already: {exc}.",
+                "The registry has metrics of the same names already.",
                 hint="Make one PrometheusHook and give it to every client.",
             ) from exc
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from clickclean_client import InvalidRequest, ModelNotFound, Unavailable
@@ -180,6 +180,8 @@ def test_given_buckets_and_namespace(registry: CollectorRegistry) -> None:
         {"buckets_s": (-1.0, 0.1)},
         {"buckets_s": (0.1, float("nan"))},
         {"buckets_s": ("0.1",)},
+        {"namespace": "a b"},
+        {"namespace": ""},
         {"names_max": 0},
         {"names_max": True},
     ],
@@ -199,6 +201,14 @@ def test_a_second_hook_on_the_same_registry_is_refused_and_changes_nothing(
     with pytest.raises(HookError, match="already") as caught:
         PrometheusHook(registry)
     assert caught.value.hint == "Make one PrometheusHook and give it to every client."
+    assert generate_latest(registry) == before
+
+
+def test_a_name_that_another_metric_has_leaves_nothing_behind(registry: CollectorRegistry) -> None:
+    Counter("clickclean_client_hedges", "Ours, of before.", registry=registry)
+    before = generate_latest(registry)
+    with pytest.raises(HookError, match="already"):
+        PrometheusHook(registry)
     assert generate_latest(registry) == before
 
 
