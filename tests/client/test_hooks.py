@@ -44,7 +44,7 @@ def fails_at_the_beginning(start: CallStart) -> Callable[[CallEnd], None]:
 
 def fails_at_the_end(start: CallStart) -> Callable[[CallEnd], None]:
     def finish(end: CallEnd) -> None:
-        raise ValueError("no luck")
+        raise LookupError("no luck")
 
     return finish
 

@@ -144,6 +144,11 @@ def test_the_server_in_the_words_of_the_conventions(endpoint: str, server: dict[
     assert {name: value for name, value in found.items() if name.startswith("server.")} == server
 
 
+def test_the_server_is_the_one_that_answered_also_when_a_hedge_came_too_late() -> None:
+    late = attempt("Cancelled", SECOND, hedge=True)
+    assert attributes_of(span_of(ended(attempts=(attempt(), late))))["server.address"] == "10.0.0.1"
+
+
 def test_a_call_without_attempts_names_no_server() -> None:
     assert "server.address" not in attributes_of(span_of(ended(attempts=())))
 

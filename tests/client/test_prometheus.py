@@ -106,6 +106,7 @@ HEDGE = attempt(endpoint=SECOND, hedge=True)
         ([attempt("Unavailable")], 0, 0),
         # The slower one of the two is cancelled.
         ([attempt("Cancelled"), HEDGE], 0, 1),
+        ([attempt("Cancelled"), HEDGE, attempt()], 0, 1),
         ([attempt("Unavailable"), HEDGE], 0, 1),
         ([attempt("Unavailable"), attempt("Cancelled"), HEDGE], 1, 1),
     ],
