@@ -34,6 +34,8 @@ HOMES = {
         "deploy/clickclean_server/backends/openvino/model.py",
         "export/clickclean_export/runners.py",
     },
+    "opentelemetry": {"client/clickclean_client/opentelemetry.py"},
+    "prometheus_client": {"client/clickclean_client/prometheus.py"},
     # One for each side of the log.
     "pyarrow": {
         "client/clickclean_client/experiments/tables.py",
