@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         DeadlineExceeded,
         ExperimentError,
         GoldenError,
+        HookError,
+        HookLibraryMissing,
         InvalidRequest,
         ModelConfigError,
         ModelNotFound,
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
         CallEnd,
         CallStart,
         Hook,
-        HookError,
-        HookLibraryMissing,
     )
     from clickclean_client._result import Classification, InferResult
     from clickclean_client._schema import load_schema
@@ -119,8 +119,6 @@ _HOMES = {
     "GoldenCheck": "_golden_check",
     "Hedge": "_settings",
     "Hook": "_observe",
-    "HookError": "_observe",
-    "HookLibraryMissing": "_observe",
     "InferResult": "_result",
     "ModelMetadata": "_types",
     "ModelState": "admin",

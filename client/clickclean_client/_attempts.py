@@ -252,7 +252,7 @@ class Attempts:
             else:
                 # Outpaced by a request that began later: that is a sign, if several come.
                 (self._pool.unanswered if each.hedge else self._pool.faulted)(each.peer, ask.key)
-                self._record(ask, each, "Outpaced")
+                self._record(ask, each, "Cancelled")
         ask.progress.endpoint = best.peer.address
         return reply, best
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -268,7 +270,10 @@ class Client:
             begun: deque[Any] = deque()
             try:
                 for feed in feeds:
-                    begun.append(threads.submit(self.infer, model, feed, **settings))
+                    # What hooks know of the caller, such as the span that it is in, goes along.
+                    here = contextvars.copy_context()
+                    call = functools.partial(self.infer, model, feed, **settings)
+                    begun.append(threads.submit(here.run, call))
                     if len(begun) >= concurrency:
                         yield begun.popleft().result()
                 while begun:

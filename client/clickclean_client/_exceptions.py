@@ -14,6 +14,8 @@ ClickCleanError
 ├── ExperimentError        a key, a split, an outcome or the setting of a log is malformed
 │   └── ParquetMissing     pyarrow, which writes the log, is not installed or does not load
 ├── SchemaError            a file with a model's schema is missing or malformed
+├── HookError              a hook cannot be made, or cannot be used, as it was asked for
+│   └── HookLibraryMissing the library that it writes to is not installed
 ├── GoldenError            a golden file is missing, damaged or inconsistent
 └── ModelConfigError       the text of a config.pbtxt is no model configuration
 """
@@ -28,7 +30,12 @@ from typing import Any, ClassVar, TypeVar
 
 _LONGEST_QUOTE = 400
 # What gRPC and Triton write where the status itself says all.
-_EMPTY_WORDS = ("Deadline Exceeded", "CANCELLED", "Channel closed!", "Stream removed (Deadline Exceeded)")
+_EMPTY_WORDS = (
+    "Deadline Exceeded",
+    "CANCELLED",
+    "Channel closed!",
+    "Stream removed (Deadline Exceeded)",
+)
 
 
 class ClickCleanError(Exception):
@@ -235,6 +242,24 @@ class SchemaError(ClickCleanError):
             hint=hint or "`clickclean schema MODEL -o FILE` writes one from what a server says.",
         )
         self.source = source
+
+
+class HookError(ClickCleanError):
+    """A hook cannot be made, or cannot be used, as it was asked for."""
+
+    exit_code = 2
+
+
+class HookLibraryMissing(HookError):
+    """The library that a hook writes to is not installed or does not load."""
+
+    exit_code = 4
+
+    def __init__(self, hook: str, library: str, extra: str, reason: str) -> None:
+        super().__init__(
+            f"{hook} cannot be used without {library}: {reason.rstrip('.')}.",
+            hint=f"pip install 'clickclean[{extra}]'",
+        )
 
 
 class ModelConfigError(ClickCleanError):

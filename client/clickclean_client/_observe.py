@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clickclean_client._exceptions import ClickCleanError
+from clickclean_client._exceptions import HookError
 
 if TYPE_CHECKING:
     from clickclean_client._exceptions import ClientError
@@ -22,7 +22,8 @@ class CallStart:
     """A call that begins. A hook may add to `headers`, which are sent with every attempt.
 
     `version` is the one asked for, "" for the promoted one. `key_given` says that the call takes
-    part in experiments. `start_ns` is `time.time_ns()`.
+    part in experiments. `start_ns` is `time.time_ns()`. `stream` says that it is answered several
+    times.
     """
 
     model: str
@@ -31,6 +32,7 @@ class CallStart:
     request_id: str
     headers: dict[str, str]
     start_ns: int
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +71,12 @@ class CallEnd:
     request_bytes: int
     response_bytes: int
     error: ClientError | None
+    stream: bool = False
 
 
 Hook = Callable[[CallStart], Callable[[CallEnd], None]]
 """Called at the beginning of a call; what it returns is called at the end. It must not wait: it
 runs in the caller's thread or event loop."""
-
-
-class HookError(ClickCleanError):
-    """A hook cannot be made, or cannot be used, as it was asked for."""
-
-    exit_code = 2
-
-
-class HookLibraryMissing(HookError):  # noqa: N818 - named as ParquetMissing is
-    """The library that a hook writes to is not installed or does not load."""
-
-    exit_code = 4
-
-    def __init__(self, hook: str, library: str, extra: str, reason: str) -> None:
-        super().__init__(
-            f"{hook} cannot be used without {library}: {reason.rstrip('.')}.",
-            hint=f"pip install 'clickclean[{extra}]'",
-        )
 
 
 class Hooks:

@@ -39,7 +39,7 @@ def observed_items(
     Raises:
         ClientError: what the stream raises.
     """
-    finish = _begin(hooks, ask, request_id, key_given=False)
+    finish = _begin(hooks, ask, request_id, stream=True)
     last: InferResult | None = None
     given = None
     try:
@@ -53,23 +53,26 @@ def observed_items(
             given = yield effect
     except BaseException as exc:
         effects.close()
-        finish(_end(ask, last, exc))
+        finish(_end(ask, last, exc, stream=True))
         raise
-    finish(_end(ask, last, None))
+    finish(_end(ask, last, None, stream=True))
 
 
 def _begin(
-    hooks: Hooks, ask: Ask, request_id: str, *, key_given: bool
+    hooks: Hooks, ask: Ask, request_id: str, *, key_given: bool = False, stream: bool = False
 ) -> Callable[[CallEnd], None]:
-    start = CallStart(ask.model, ask.version, key_given, request_id, {}, time.time_ns())
+    start = CallStart(ask.model, ask.version, key_given, request_id, {}, time.time_ns(), stream)
     finish = hooks.begin(start)
+    # A hook may have written anything there, so it is checked as those of callers are.
     if start.headers:
         ask.headers += header_pairs(start.headers)
     ask.progress.records = []
     return finish
 
 
-def _end(ask: Ask, result: InferResult | None, error: BaseException | None) -> CallEnd:
+def _end(
+    ask: Ask, result: InferResult | None, error: BaseException | None, *, stream: bool = False
+) -> CallEnd:
     if error is None:
         outcome = "ok"
     elif isinstance(error, ClientError):
@@ -90,4 +93,5 @@ def _end(ask: Ask, result: InferResult | None, error: BaseException | None) -> C
         request_bytes=progress.request_bytes,
         response_bytes=progress.response_bytes,
         error=error if isinstance(error, ClientError) else None,
+        stream=stream,
     )

@@ -8,13 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
-from clickclean_client._observe import (
-    AttemptRecord,
-    CallEnd,
-    CallStart,
-    HookError,
-    HookLibraryMissing,
-)
+from clickclean_client._exceptions import HookError, HookLibraryMissing
+from clickclean_client._observe import AttemptRecord, CallEnd, CallStart
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider

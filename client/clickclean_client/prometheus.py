@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from clickclean_client._observe import CallEnd, CallStart, HookError, HookLibraryMissing
+from clickclean_client._exceptions import HookError, HookLibraryMissing
+from clickclean_client._observe import CallEnd, CallStart
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -133,7 +134,9 @@ class PrometheusHook:
     def _ended(self, end: CallEnd) -> None:
         self._in_flight.dec()
         model, version = self._names.pair(end.model, end.answered_version)
-        self._duration(model, version, end.arm, end.outcome).observe(end.duration_s)
+        if not end.stream:
+            # How long a stream takes says something about its length, not about its speed.
+            self._duration(model, version, end.arm, end.outcome).observe(end.duration_s)
         if end.request_bytes:
             self._request_size(model).observe(end.request_bytes)
         if end.response_bytes:

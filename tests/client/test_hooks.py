@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from clickclean_client._observe import CallEnd, CallStart, Hook, HookError, Hooks
+from clickclean_client._exceptions import HookError
+from clickclean_client._observe import CallEnd, CallStart, Hook, Hooks
 from tests.client.observed_calls import begun, ended
 
 

@@ -19,8 +19,7 @@ from opentelemetry.trace import (
 )
 
 from clickclean_client import DeadlineExceeded, InvalidRequest, ProtocolError, Unavailable
-from clickclean_client._exceptions import Call
-from clickclean_client._observe import HookError, HookLibraryMissing
+from clickclean_client._exceptions import Call, HookError, HookLibraryMissing
 from clickclean_client.opentelemetry import _CODES, OpenTelemetryHook
 from clickclean_client.protocol import grpc
 from tests.client.observed_calls import FIRST, SECOND, START_NS, attempt, begun, ended, tell

@@ -12,8 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from clickclean_client import InvalidRequest, ModelNotFound, Unavailable
-from clickclean_client._exceptions import Call
-from clickclean_client._observe import HookError, HookLibraryMissing
+from clickclean_client._exceptions import Call, HookError, HookLibraryMissing
 from clickclean_client.prometheus import DURATION_BUCKETS_S, PrometheusHook
 from tests.client.observed_calls import FIRST, SECOND, attempt, begun, ended, tell
 
