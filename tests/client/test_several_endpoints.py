@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from clickclean_client.testing import FakeServer
 
 from clickclean_client import (
     Balancing,
@@ -16,7 +17,6 @@ from clickclean_client import (
     Timeout,
     Unavailable,
 )
-from clickclean_client.testing import FakeServer
 from tests.client.challengers import until
 from tests.client.fleets import BOTH, INPUTS, ROW, asked, fakes, retry, warm
 
@@ -195,7 +195,7 @@ def test_new_addresses_of_a_name_are_noticed(kind: Any, monkeypatch: pytest.Monk
     with fakes(2) as servers:
         hosts = ["127.0.0.1"]
 
-        def addresses(host: str, port: int, **_: Any) -> list[Any]:
+        def addresses(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
             # Stands for a DNS server: every test machine has but one loopback address to listen on.
             return [(0, 0, 0, "", (found, port)) for found in hosts]
 
@@ -216,7 +216,10 @@ def test_new_addresses_of_a_name_are_noticed(kind: Any, monkeypatch: pytest.Monk
 
 def test_connections_are_replaced_without_losing_a_call(kind: Any) -> None:
     balancing = Balancing(connections=2, reconnect_s=0.05)
-    with fakes(1) as servers, kind(servers[0].endpoint, timeout_s=10, balancing=balancing) as client:
+    with (
+        fakes(1) as servers,
+        kind(servers[0].endpoint, timeout_s=10, balancing=balancing) as client,
+    ):
         with ThreadPoolExecutor(4) as threads:
             for answer in threads.map(lambda _: client.infer("m", x=ROW), range(300)):
                 assert answer.version == "1"
