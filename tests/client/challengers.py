@@ -11,8 +11,9 @@ import numpy as np
 
 from clickclean_client.experiments.assignment import is_challenger
 from clickclean_client.slots import SPLIT
-from tests.client.fake_server import FakeTriton, echo
+from clickclean_client.testing import FakeServer
 
+INPUTS = {"x": ("FP32", (-1, 3))}
 ROW = np.zeros((1, 3), np.float32)
 SALT = "s"
 NAME = "m-2-20261123T201500"
@@ -30,21 +31,16 @@ def split_text(**changes: Any) -> str:
     return json.dumps({**fields, **changes})
 
 
-def start(fake: FakeTriton, text: str | None = None, **changes: Any) -> None:
+def start(fake: FakeServer, text: str | None = None, **changes: Any) -> None:
     """Load the challenger with a split, or change the split of the one that is loaded."""
     value = split_text(**changes) if text is None else text
-    fake.serve("m.challenger", parameters={SPLIT: value})
-    fake.answer = answer
-
-
-def answer(request: Any) -> Any:
-    response = echo(request)
-    if request.model_name == "m.challenger":
-        response.model_version = "2"
-        response.raw_output_contents[0] = (
-            np.frombuffer(response.raw_output_contents[0], np.float32) + np.float32(0.5)
-        ).tobytes()
-    return response
+    fake.serve(
+        "m.challenger",
+        version=2,
+        inputs=INPUTS,
+        parameters={SPLIT: value},
+        answer=lambda x: {"y0": x + np.float32(0.5)},
+    )
 
 
 def keys_of(arm: str, count: int, percent: float = 50.0) -> list[str]:

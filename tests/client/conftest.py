@@ -3,17 +3,18 @@ from collections.abc import Iterator
 import pytest
 
 from clickclean_client import Client
-from tests.client.fake_server import FakeTriton
+from clickclean_client.testing import FakeServer
+from tests.client.challengers import INPUTS
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeTriton]:
-    with FakeTriton() as server:
-        server.serve()
+def fake() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        server.serve("m", inputs=INPUTS)
         yield server
 
 
 @pytest.fixture
-def client(fake: FakeTriton) -> Iterator[Client]:
+def client(fake: FakeServer) -> Iterator[Client]:
     with Client(fake.endpoint, timeout_s=20) as opened:
         yield opened

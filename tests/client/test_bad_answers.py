@@ -1,15 +1,15 @@
 """What comes back is checked: Triton passes on what a Python model returns as it is."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
 from clickclean_client import Client, ProtocolError
-from clickclean_client.protocol import grpc
-from tests.client.fake_server import FakeTriton, echo
+from clickclean_client.protocol import service_pb2
+from clickclean_client.testing import FakeServer
+from tests.client.challengers import INPUTS
 
 ROW = np.zeros((1, 3), np.float32)
 
@@ -72,14 +72,14 @@ def _retyped(response: Any) -> None:
     ],
 )
 def test_numbers(
-    damage: Callable[[Any], None], sentence: str, fake: FakeTriton, client: Client
+    damage: Callable[[Any], None], sentence: str, fake: FakeServer, client: Client
 ) -> None:
     def answer(request: Any) -> Any:
-        response = echo(request)
+        response = fake.respond(request)
         damage(response)
         return response
 
-    fake.answer = answer
+    fake.answer("ModelInfer", answer)
     with pytest.raises(ProtocolError) as caught:
         client.infer("m", x=ROW)
     assert sentence in str(caught.value)
@@ -96,57 +96,52 @@ def test_numbers(
         (b"\0\0\0\0\0\0\0\0x", "1 bytes follow the last of 2"),
     ],
 )
-def test_bytes(raw: bytes, sentence: str, fake: FakeTriton, client: Client) -> None:
-    fake.serve(inputs=[("x", "BYTES", (-1, 2))])
+def test_bytes(raw: bytes, sentence: str, fake: FakeServer, client: Client) -> None:
+    fake.serve("m", inputs={"x": ("BYTES", (-1, 2))})
 
     def answer(request: Any) -> Any:
-        response = echo(request)
+        response = fake.respond(request)
         response.raw_output_contents[0] = raw
         return response
 
-    fake.answer = answer
+    fake.answer("ModelInfer", answer)
     with pytest.raises(ProtocolError) as caught:
         client.infer("m", x=np.array([[b"a", b"b"]], dtype=object))
     assert sentence in str(caught.value)
 
 
-def test_a_shape_that_would_take_all_memory(fake: FakeTriton, client: Client) -> None:
-    fake.serve(inputs=[("x", "BYTES", (-1, -1))])
+def test_a_shape_that_would_take_all_memory(fake: FakeServer, client: Client) -> None:
+    fake.serve("m", inputs={"x": ("BYTES", (-1, -1))})
 
     def answer(request: Any) -> Any:
-        response = echo(request)
+        response = fake.respond(request)
         _set_shape(1, 2**62)(response)
         return response
 
-    fake.answer = answer
+    fake.answer("ModelInfer", answer)
     with pytest.raises(ProtocolError, match="announces"):
         client.infer("m", x=np.array([[b"a", b"b"]], dtype=object))
 
 
-def test_metadata_with_an_unknown_dtype(fake: FakeTriton, client: Client) -> None:
-    fake.serve(inputs=[("x", "FP4", (-1, 3))])
+def test_metadata_with_an_unknown_dtype(fake: FakeServer, client: Client) -> None:
+    described = service_pb2.ModelMetadataResponse(name="m", versions=["1"])
+    described.inputs.add(name="x", datatype="FP4", shape=[-1, 3])
+    described.outputs.add(name="y0", datatype="FP32", shape=[-1, 3])
+    fake.answer("ModelMetadata", lambda _: described)
     with pytest.raises(ProtocolError, match="unknown dtype 'FP4'"):
         client.infer("m", x=ROW)
 
 
-def test_metadata_without_outputs(fake: FakeTriton, client: Client) -> None:
-    fake.serve(outputs=[])
+def test_metadata_without_outputs(fake: FakeServer, client: Client) -> None:
+    fake.serve("m", inputs=INPUTS, outputs={})
     with pytest.raises(ProtocolError, match="names no outputs"):
         client.metadata("m")
 
 
-def test_an_answer_that_is_no_message() -> None:
-    class Garbage(grpc.GenericRpcHandler):  # type: ignore[misc]
-        def service(self, _: Any) -> Any:
-            return grpc.unary_unary_rpc_method_handler(lambda *_: b"\xff\xff\xff")
-
-    server = grpc.server(ThreadPoolExecutor(2), handlers=[Garbage()])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        with Client(f"127.0.0.1:{port}", timeout_s=20) as client:
-            with pytest.raises(ProtocolError) as caught:
-                client.infer("m", x=ROW)
-            assert caught.value.code == "INTERNAL"
-    finally:
-        server.stop(None).wait()
+def test_an_answer_that_is_no_message(fake: FakeServer, client: Client) -> None:
+    for rpc in ("ModelMetadata", "ModelInfer"):
+        fake.answer(rpc, lambda _: b"\xff\xff\xff")
+        with pytest.raises(ProtocolError) as caught:
+            client.infer("m", x=ROW)
+        assert caught.value.code == "INTERNAL"
+        fake.heal(rpc)

@@ -12,21 +12,20 @@ import numpy as np
 import pytest
 
 from clickclean_client import Cancelled, Client, ClientError, DeadlineExceeded, Unavailable
-from tests.client.fake_server import FakeTriton
+from clickclean_client.testing import FakeServer
 
 ROW = np.zeros((1, 3), np.float32)
-FAKE = Path(__file__).with_name("fake_server.py")
+HOLDING = Path(__file__).with_name("holding_server.py")
 
 
 @pytest.fixture
-def held(fake: FakeTriton) -> Iterator[FakeTriton]:
+def held(fake: FakeServer) -> Iterator[FakeServer]:
     """The fake, taking requests and not answering them."""
-    fake.hold = threading.Event()
-    yield fake
-    fake.hold.set()
+    with fake.block("ModelInfer"):
+        yield fake
 
 
-def test_a_deadline_that_passes(held: FakeTriton) -> None:
+def test_a_deadline_that_passes(held: FakeServer) -> None:
     with Client(held.endpoint, timeout_s=20) as client:
         client.metadata("m")
         with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.1 s") as caught:
@@ -36,19 +35,19 @@ def test_a_deadline_that_passes(held: FakeTriton) -> None:
     assert held.calls["ModelInfer"] == 1
 
 
-def test_one_deadline_covers_metadata_and_call(held: FakeTriton) -> None:
+def test_one_deadline_covers_metadata_and_call(held: FakeServer) -> None:
     with (
         Client(held.endpoint, timeout_s=20) as client,
         pytest.raises(DeadlineExceeded) as caught,
     ):
         client.infer("m", x=ROW, timeout_s=1)
-    left_us = held.last_infer.parameters["timeout"].int64_param
+    left_us = held.last_request["ModelInfer"].parameters["timeout"].int64_param
     assert left_us < 1e6
     assert held.left_s < 2  # not the client's 20 s; gRPC rounds up what it writes into a header
     assert caught.value.elapsed_s >= 1
 
 
-def test_a_deadline_that_is_over_before_the_call(fake: FakeTriton, client: Client) -> None:
+def test_a_deadline_that_is_over_before_the_call(fake: FakeServer, client: Client) -> None:
     with pytest.raises(DeadlineExceeded):
         client.infer("m", x=ROW, timeout_s=1e-9)
     assert fake.calls["ModelInfer"] == 0
@@ -105,7 +104,7 @@ def test_a_name_that_does_not_resolve() -> None:
 
 
 def test_a_server_that_is_killed_mid_call() -> None:
-    with subprocess.Popen([sys.executable, FAKE], stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen([sys.executable, HOLDING], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         endpoint = server.stdout.readline().strip()
         failure: list[ClientError] = []
@@ -127,7 +126,7 @@ def test_a_server_that_is_killed_mid_call() -> None:
     assert [type(exc) for exc in failure] == [Unavailable]
 
 
-def test_a_client_closed_by_another_thread_mid_call(held: FakeTriton) -> None:
+def test_a_client_closed_by_another_thread_mid_call(held: FakeServer) -> None:
     failure: list[ClientError] = []
 
     def call() -> None:
@@ -139,31 +138,27 @@ def test_a_client_closed_by_another_thread_mid_call(held: FakeTriton) -> None:
     client = Client(held.endpoint, timeout_s=60)
     thread = threading.Thread(target=call)
     thread.start()
-    held.holding.wait()
+    held.wait_for("ModelInfer")
     client.close()
     thread.join()
     assert [type(exc) for exc in failure] == [Cancelled]
     assert "closed" in failure[0].hint
 
 
-def test_a_server_that_comes_back_is_found_again() -> None:
-    with FakeTriton() as first:
-        first.serve()
-        client = Client(first.endpoint, timeout_s=20)
-        client.infer("m", x=ROW)
+def test_a_server_that_comes_back_is_found_again(fake: FakeServer, client: Client) -> None:
+    client.infer("m", x=ROW)
+    fake.stop()
     for _ in range(3):  # the last ones have tried to connect, which is what makes gRPC wait
         with pytest.raises(Unavailable):
             client.infer("m", x=ROW)
-    with FakeTriton(first.port) as second:
-        second.serve()
-        patience_s = time.monotonic() + 30
-        while not client.is_ready("m") and time.monotonic() < patience_s:
-            time.sleep(0.05)
-        assert client.infer("m", x=ROW)["y0"].shape == (1, 3)
-    client.close()
+    fake.start()
+    patience_s = time.monotonic() + 30
+    while not client.is_ready("m") and time.monotonic() < patience_s:
+        time.sleep(0.05)
+    assert client.infer("m", x=ROW)["y0"].shape == (1, 3)
 
 
-def test_clients_do_not_share_a_connection(fake: FakeTriton) -> None:
+def test_clients_do_not_share_a_connection(fake: FakeServer) -> None:
     for _ in range(2):
         with Client(fake.endpoint, timeout_s=20) as first, Client(fake.endpoint) as second:
             first.infer("m", x=ROW)

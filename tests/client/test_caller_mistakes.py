@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clickclean_client import Client, InvalidRequest
-from tests.client.fake_server import FakeTriton
+from clickclean_client.testing import FakeServer
 
 ROW = np.zeros((1, 3), np.float32)
 
@@ -43,15 +43,16 @@ ROW = np.zeros((1, 3), np.float32)
     ],
 )
 def test_inputs(
-    inputs: dict[str, Any], sentence: str, hint: str, fake: FakeTriton, client: Client
+    inputs: dict[str, Any], sentence: str, hint: str, fake: FakeServer, client: Client
 ) -> None:
     fake.serve(
-        inputs=[
-            ("x", "FP32", (-1, 3)),
-            ("mask", "BOOL", (-1, 1)),
-            ("text", "BYTES", (-1, 1)),
-            ("half", "BF16", (-1, 1)),
-        ],
+        "m",
+        inputs={
+            "x": ("FP32", (-1, 3)),
+            "mask": ("BOOL", (-1, 1)),
+            "text": ("BYTES", (-1, 1)),
+            "half": ("BF16", (-1, 1)),
+        },
         optional=["mask", "text", "half"],
     )
     with pytest.raises(InvalidRequest) as caught:
@@ -63,8 +64,8 @@ def test_inputs(
     assert fake.calls["ModelInfer"] == 0
 
 
-def test_a_model_without_inputs(fake: FakeTriton, client: Client) -> None:
-    fake.serve(inputs=[], outputs=[("y", "FP32", (1,))], max_batch=0)
+def test_a_model_without_inputs(fake: FakeServer, client: Client) -> None:
+    fake.serve("m", inputs={}, outputs={"y": ("FP32", (1,))}, max_batch=0)
     with pytest.raises(InvalidRequest) as caught:
         client.infer("m", x=ROW)
     assert caught.value.hint == "It has no inputs."
@@ -82,14 +83,14 @@ def test_model_names(model: Any, client: Client) -> None:
 
 
 @pytest.mark.parametrize("version", [0, -1, "1abc", "01", "²", 1.0, True, "latest", " 1"])
-def test_versions(version: Any, fake: FakeTriton, client: Client) -> None:
+def test_versions(version: Any, fake: FakeServer, client: Client) -> None:
     with pytest.raises(InvalidRequest, match="no model version"):
         client.infer("m", x=ROW, version=version)
     assert not fake.calls
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf"), "1", True, 1e9])
-def test_timeouts(timeout_s: Any, fake: FakeTriton, client: Client) -> None:
+def test_timeouts(timeout_s: Any, fake: FakeServer, client: Client) -> None:
     with pytest.raises(InvalidRequest, match="timeout_s must be"):
         client.infer("m", x=ROW, timeout_s=timeout_s)
     with pytest.raises(InvalidRequest, match="timeout_s must be"):
@@ -152,7 +153,7 @@ def test_headers(headers: Any) -> None:
     assert "s3cr" not in str(caught.value)
 
 
-def test_a_closed_client(fake: FakeTriton) -> None:
+def test_a_closed_client(fake: FakeServer) -> None:
     client = Client(fake.endpoint, timeout_s=20)
     client.infer("m", x=ROW)
     client.close()

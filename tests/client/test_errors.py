@@ -8,7 +8,7 @@ from clickclean_client import Client, ClientError, _exceptions
 from clickclean_client._errors import BY_CODE, BY_TEXT, error_from_status
 from clickclean_client._exceptions import Call
 from clickclean_client.protocol import grpc
-from tests.client.fake_server import FakeTriton
+from clickclean_client.testing import FakeServer
 
 CALL = Call("host:8001", "digits", "3", elapsed_s=0.25, timeout_s=1.5)
 BRANCHES = [
@@ -39,7 +39,7 @@ def test_a_text_row_says_more_than_its_code() -> None:
 
 
 @pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c is not grpc.StatusCode.OK])
-def test_each_status_over_the_wire(code: object, fake: FakeTriton, client: Client) -> None:
+def test_each_status_over_the_wire(code: object, fake: FakeServer, client: Client) -> None:
     fake.fail("ModelInfer", code, "some reason")
     with pytest.raises(ClientError) as caught:
         client.infer("m", x=np.zeros((1, 3), np.float32))

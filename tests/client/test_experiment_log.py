@@ -17,8 +17,8 @@ from pyarrow import parquet
 
 from clickclean_client import Client, ExperimentError, ExperimentLog, ParquetMissing
 from clickclean_client.experiments.tables import Exposure, Shadow
+from clickclean_client.testing import FakeServer
 from tests.client.challengers import IN_CHALLENGER, IN_CHAMPION, NAME, ROW, start, until
-from tests.client.fake_server import FakeTriton
 
 STAMP = pyarrow.timestamp("us", tz="UTC")
 TEXT, WHOLE, REAL, YES = pyarrow.string(), pyarrow.int64(), pyarrow.float64(), pyarrow.bool_()
@@ -186,7 +186,7 @@ def test_a_full_disk_costs_rows_and_one_warning(
     assert not list(tmp_path.rglob("*.parquet"))
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path, fake: FakeTriton) -> None:
+def test_a_folder_that_cannot_be_made(tmp_path: Path, fake: FakeServer) -> None:
     (tmp_path / "file").write_text("")
     start(fake)
     with (
@@ -231,7 +231,7 @@ def test_after_close_rows_are_lost(log: ExperimentLog) -> None:
     assert repr(log) == f"ExperimentLog({str(log.folder)!r})"
 
 
-def test_a_client_writes_exposures(fake: FakeTriton, log: ExperimentLog) -> None:
+def test_a_client_writes_exposures(fake: FakeServer, log: ExperimentLog) -> None:
     start(fake)
     with Client(fake.endpoint, timeout_s=20, experiment_log=log) as client:
         client.infer("m", x=ROW)

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from clickclean_client import Client, Golden, GoldenError, ModelNotFound
-from tests.client.fake_server import FakeTriton
+from clickclean_client.testing import FakeServer
+from tests.client.challengers import INPUTS
 
 
 def make(**changes: Any) -> Golden:
@@ -245,14 +246,14 @@ def test_infinities_large_integers_and_bytes() -> None:
         assert (check.ok, check.output) == (False, name)
 
 
-def test_check_against_a_server(fake: FakeTriton, client: Client) -> None:
+def test_check_against_a_server(fake: FakeServer, client: Client) -> None:
     golden = make(outputs={"y0": make().outputs["y0"]})
     assert golden.check(client, "m").ok
-    assert fake.last_infer.inputs[0].shape == [4, 3]
+    assert fake.last_request["ModelInfer"].inputs[0].shape == [4, 3]
     assert fake.calls["ModelInfer"] == 1
-    fake.serve(max_batch=0, version="2")
+    fake.serve("m", inputs=INPUTS, max_batch=0, version="2")
     assert golden.check(client, "m", version=2).ok
-    assert fake.last_infer.inputs[0].shape == [6, 3]
+    assert fake.last_request["ModelInfer"].inputs[0].shape == [6, 3]
     wrong = make(outputs={"y0": make().outputs["y0"] + np.float32(1)})
     assert not wrong.check(client, "m").ok
     with pytest.raises(ModelNotFound):

@@ -24,18 +24,17 @@ from clickclean_client import (
 from clickclean_client.experiments import watch as watch_module
 from clickclean_client.experiments.tables import Exposure
 from clickclean_client.protocol import grpc
+from clickclean_client.testing import FakeServer
 from tests.client.challengers import (
     IN_CHALLENGER,
     IN_CHAMPION,
     NAME,
     ROW,
-    answer,
     keys_of,
     split_text,
     start,
     until,
 )
-from tests.client.fake_server import FakeTriton
 
 CODE = grpc.StatusCode
 CONFIG = ("ModelConfig", "m.challenger", "")
@@ -57,7 +56,7 @@ def notes() -> Notes:
 
 
 @pytest.fixture
-def eager(fake: FakeTriton, notes: Notes) -> Iterator[Client]:
+def eager(fake: FakeServer, notes: Notes) -> Iterator[Client]:
     """A client that reads the split again at nearly every call."""
     log: Any = notes
     with Client(
@@ -66,7 +65,7 @@ def eager(fake: FakeTriton, notes: Notes) -> Iterator[Client]:
         yield opened
 
 
-def test_without_a_key_nothing_is_asked_about_experiments(fake: FakeTriton, client: Client) -> None:
+def test_without_a_key_nothing_is_asked_about_experiments(fake: FakeServer, client: Client) -> None:
     start(fake)
     result = client.infer("m", x=ROW, request_id="r")
     assert (result.arm, result.experiment, result.prediction_id) == ("", "", "r")
@@ -74,7 +73,7 @@ def test_without_a_key_nothing_is_asked_about_experiments(fake: FakeTriton, clie
     assert fake.calls == {"ModelMetadata": 1, "ModelConfig": 1, "ModelInfer": 1}
 
 
-def test_a_key_without_an_experiment(fake: FakeTriton, client: Client) -> None:
+def test_a_key_without_an_experiment(fake: FakeServer, client: Client) -> None:
     one = client.infer("m", x=ROW, key="user-1")
     two = client.infer("m", x=ROW, key="user-1")
     assert (one.arm, one.experiment, one.version) == ("", "", "1")
@@ -84,7 +83,7 @@ def test_a_key_without_an_experiment(fake: FakeTriton, client: Client) -> None:
     assert fake.asked[CONFIG] == 1
 
 
-def test_keys_are_sticky_and_both_arms_answer(fake: FakeTriton, client: Client) -> None:
+def test_keys_are_sticky_and_both_arms_answer(fake: FakeServer, client: Client) -> None:
     start(fake)
     for arm, version in (("champion", "1"), ("challenger", "2")):
         for key in keys_of(arm, 10) * 2:
@@ -97,7 +96,7 @@ def test_keys_are_sticky_and_both_arms_answer(fake: FakeTriton, client: Client) 
     assert fake.asked["ModelInfer", "m.challenger", ""] == 20
 
 
-def test_an_int_is_the_key_of_its_decimal_digits(fake: FakeTriton, client: Client) -> None:
+def test_an_int_is_the_key_of_its_decimal_digits(fake: FakeServer, client: Client) -> None:
     start(fake)
     for number in range(20):
         arms = {client.infer("m", x=ROW, key=key).arm for key in (number, str(number))}
@@ -105,13 +104,13 @@ def test_an_int_is_the_key_of_its_decimal_digits(fake: FakeTriton, client: Clien
 
 
 @pytest.mark.parametrize("key", ["", "\ud800", b"k", 1.0, True, np.int64(3)])
-def test_what_is_no_key(key: Any, fake: FakeTriton, client: Client) -> None:
+def test_what_is_no_key(key: Any, fake: FakeServer, client: Client) -> None:
     with pytest.raises(InvalidRequest, match="is no key"):
         client.infer("m", x=ROW, key=key)
     assert not fake.calls
 
 
-def test_a_key_and_a_version_exclude_each_other(fake: FakeTriton, client: Client) -> None:
+def test_a_key_and_a_version_exclude_each_other(fake: FakeServer, client: Client) -> None:
     with pytest.raises(InvalidRequest, match="together with version 2"):
         client.infer("m", x=ROW, key="k", version=2)
     with pytest.raises(InvalidRequest, match="exact client"):
@@ -136,10 +135,10 @@ def test_what_is_no_refresh_interval(refresh_s: Any) -> None:
     ],
 )
 def test_the_champion_answers_for_a_challenger_that_fails(
-    code: Any, kind: str, fake: FakeTriton, notes: Notes, eager: Client
+    code: Any, kind: str, fake: FakeServer, notes: Notes, eager: Client
 ) -> None:
     start(fake)
-    fake.fail("ModelInfer m.challenger", code, "no")
+    fake.fail(("ModelInfer", "m.challenger"), code, "no")
     result = eager.infer("m", x=ROW, key=IN_CHALLENGER)
     assert (result.arm, result.version, result["y0"][0, 0]) == ("challenger", "1", 0)
     (row,) = notes.rows
@@ -147,35 +146,36 @@ def test_the_champion_answers_for_a_challenger_that_fails(
 
 
 def test_a_challenger_that_never_answers_leaves_time_for_the_champion(
-    fake: FakeTriton, notes: Notes, eager: Client
+    fake: FakeServer, notes: Notes, eager: Client
 ) -> None:
     start(fake)
-    fake.block("ModelInfer m.challenger")
+    fake.block(("ModelInfer", "m.challenger"))
     result = eager.infer("m", x=ROW, key=IN_CHALLENGER, timeout_s=1)
     assert (result.arm, result.version) == ("challenger", "1")
     assert (notes.rows[0].error, notes.rows[0].fallback) == ("DeadlineExceeded", True)
 
 
-def test_a_wrong_answer_of_the_challenger_is_a_failure(fake: FakeTriton, eager: Client) -> None:
+def test_a_wrong_answer_of_the_challenger_is_a_failure(fake: FakeServer, eager: Client) -> None:
     start(fake)
 
     def damaged(request: Any) -> Any:
-        response = answer(request)
+        response = fake.respond(request)
         if request.model_name == "m.challenger":
             response.outputs[0].datatype = "INT8"
         return response
 
-    fake.answer = damaged
+    fake.answer("ModelInfer", damaged)
     assert eager.infer("m", x=ROW, key=IN_CHALLENGER).version == "1"
 
 
 def test_inputs_that_only_the_champion_takes_are_no_mistake(
-    fake: FakeTriton, notes: Notes, eager: Client
+    fake: FakeServer, notes: Notes, eager: Client
 ) -> None:
     start(fake)
     fake.serve(
         "m.challenger",
-        inputs=[("x", "FP32", (-1, 5))],
+        version=2,
+        inputs={"x": ("FP32", (-1, 5))},
         parameters={"CLICKCLEAN_SPLIT": split_text()},
     )
     assert eager.infer("m", x=ROW, key=IN_CHALLENGER).version == "1"
@@ -183,7 +183,7 @@ def test_inputs_that_only_the_champion_takes_are_no_mistake(
 
 
 def test_the_callers_own_mistake_is_raised_and_not_logged(
-    fake: FakeTriton, notes: Notes, eager: Client
+    fake: FakeServer, notes: Notes, eager: Client
 ) -> None:
     start(fake)
     for key in (IN_CHALLENGER, IN_CHAMPION):
@@ -193,10 +193,10 @@ def test_the_callers_own_mistake_is_raised_and_not_logged(
     assert fake.calls["ModelInfer"] == 0
 
 
-def test_both_arms_fail(fake: FakeTriton, notes: Notes, eager: Client) -> None:
+def test_both_arms_fail(fake: FakeServer, notes: Notes, eager: Client) -> None:
     start(fake)
-    fake.fail("ModelInfer m.challenger", CODE.INTERNAL, "one")
-    fake.fail("ModelInfer m", CODE.UNAVAILABLE, "Request timeout expired")
+    fake.fail(("ModelInfer", "m.challenger"), CODE.INTERNAL, "one")
+    fake.fail(("ModelInfer", "m"), CODE.UNAVAILABLE, "Request timeout expired")
     with pytest.raises(Overloaded) as caught:
         eager.infer("m", x=ROW, key=IN_CHALLENGER)
     assert caught.value.model == "m"
@@ -208,7 +208,7 @@ def test_both_arms_fail(fake: FakeTriton, notes: Notes, eager: Client) -> None:
     ]
 
 
-def test_a_challenger_that_is_gone_is_not_asked_again(fake: FakeTriton, client: Client) -> None:
+def test_a_challenger_that_is_gone_is_not_asked_again(fake: FakeServer, client: Client) -> None:
     start(fake)
     client.infer("m", x=ROW, key=IN_CHALLENGER)
     fake.unload("m.challenger")
@@ -219,7 +219,7 @@ def test_a_challenger_that_is_gone_is_not_asked_again(fake: FakeTriton, client: 
     assert fake.asked["ModelInfer", "m.challenger", ""] == asked + 1
 
 
-def test_a_split_is_followed_while_it_changes(fake: FakeTriton, eager: Client) -> None:
+def test_a_split_is_followed_while_it_changes(fake: FakeServer, eager: Client) -> None:
     def arm(key: str) -> str:
         return eager.infer("m", x=ROW, key=key).arm
 
@@ -235,10 +235,10 @@ def test_a_split_is_followed_while_it_changes(fake: FakeTriton, eager: Client) -
     until(lambda: arm(IN_CHAMPION) == "")
 
 
-def test_the_split_is_read_once_at_a_time(fake: FakeTriton, eager: Client) -> None:
+def test_the_split_is_read_once_at_a_time(fake: FakeServer, eager: Client) -> None:
     start(fake)
     eager.infer("m", x=ROW, key=IN_CHAMPION)
-    blocked = fake.block("ModelConfig m.challenger")
+    blocked = fake.block(("ModelConfig", "m.challenger"))
     # Answers come although the server says nothing about the experiment.
     assert {eager.infer("m", x=ROW, key=IN_CHAMPION).arm for _ in range(20)} == {"champion"}
     until(lambda: fake.asked[CONFIG] == 2)
@@ -247,10 +247,10 @@ def test_the_split_is_read_once_at_a_time(fake: FakeTriton, eager: Client) -> No
 
 
 def test_no_answer_about_the_experiment_is_no_experiment(
-    fake: FakeTriton, client: Client, monkeypatch: pytest.MonkeyPatch
+    fake: FakeServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(fake)
-    blocked = fake.block("ModelConfig m.challenger")
+    blocked = fake.block(("ModelConfig", "m.challenger"))
     assert client.infer("m", x=ROW, key=IN_CHALLENGER, timeout_s=2).arm == ""
     # The first call alone waits for it.
     monkeypatch.setattr(watch_module, "FIRST_SHARE", 1.0)
@@ -267,21 +267,21 @@ def test_no_answer_about_the_experiment_is_no_experiment(
     ],
 )
 def test_an_experiment_ends_when_the_server_says_so(
-    code: Any, text: str, fake: FakeTriton, eager: Client
+    code: Any, text: str, fake: FakeServer, eager: Client
 ) -> None:
     start(fake)
     assert eager.infer("m", x=ROW, key=IN_CHALLENGER).arm == "challenger"
-    fake.fail("ModelConfig m.challenger", code, text)
+    fake.fail(("ModelConfig", "m.challenger"), code, text)
     until(lambda: eager.infer("m", x=ROW, key=IN_CHALLENGER).arm == "")
 
 
 @pytest.mark.parametrize("code", [CODE.UNAVAILABLE, CODE.INTERNAL, CODE.DEADLINE_EXCEEDED])
 def test_a_server_that_cannot_say_ends_no_experiment(
-    code: Any, fake: FakeTriton, eager: Client
+    code: Any, fake: FakeServer, eager: Client
 ) -> None:
     start(fake)
     assert eager.infer("m", x=ROW, key=IN_CHALLENGER).arm == "challenger"
-    fake.fail("ModelConfig m.challenger", code, "hm")
+    fake.fail(("ModelConfig", "m.challenger"), code, "hm")
     before = fake.asked[CONFIG]
     arms = set()
 
@@ -314,7 +314,7 @@ def test_a_server_that_cannot_say_ends_no_experiment(
     ids=range(14),
 )
 def test_a_malformed_split_is_no_experiment_and_told_once(
-    text: str, fake: FakeTriton, eager: Client, caplog: pytest.LogCaptureFixture
+    text: str, fake: FakeServer, eager: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     start(fake, text)
     with caplog.at_level(logging.WARNING, "clickclean_client"):
@@ -329,7 +329,7 @@ def test_a_malformed_split_is_no_experiment_and_told_once(
     assert "'m'" in caplog.text
 
 
-def test_what_is_written_down(fake: FakeTriton, notes: Notes, eager: Client) -> None:
+def test_what_is_written_down(fake: FakeServer, notes: Notes, eager: Client) -> None:
     eager.infer("m", x=ROW, key=IN_CHALLENGER)
     assert notes.rows == []
     start(fake)
@@ -347,10 +347,10 @@ def test_what_is_written_down(fake: FakeTriton, notes: Notes, eager: Client) -> 
     assert IN_CHAMPION not in str(champion)
 
 
-def test_closing_ends_a_keyed_call_as_any_other(fake: FakeTriton, client: Client) -> None:
+def test_closing_ends_a_keyed_call_as_any_other(fake: FakeServer, client: Client) -> None:
     start(fake)
     client.infer("m", x=ROW, key=IN_CHALLENGER)
-    fake.block("ModelInfer m.challenger")
+    fake.block(("ModelInfer", "m.challenger"))
     failures: list[ClientError] = []
 
     def call() -> None:
@@ -370,22 +370,22 @@ def test_closing_ends_a_keyed_call_as_any_other(fake: FakeTriton, client: Client
         client.infer("m", x=ROW, key=IN_CHALLENGER)
 
 
-def test_a_dead_server_is_said_as_without_a_key(fake: FakeTriton, client: Client) -> None:
+def test_a_dead_server_is_said_as_without_a_key(fake: FakeServer, client: Client) -> None:
     fake.stop()
     with pytest.raises(Unavailable):
         client.infer("m", x=ROW, key="k")
 
 
-def test_a_model_that_is_not_there(fake: FakeTriton, client: Client) -> None:
+def test_a_model_that_is_not_there(fake: FakeServer, client: Client) -> None:
     with pytest.raises(ModelNotFound, match="'nosuch'"):
         client.infer("nosuch", x=ROW, key="k")
 
 
-def test_failures_of_the_champion_are_unchanged(fake: FakeTriton, client: Client) -> None:
+def test_failures_of_the_champion_are_unchanged(fake: FakeServer, client: Client) -> None:
     start(fake)
     client.infer("m", x=ROW, key=IN_CHAMPION)
     for code, kind in ((CODE.INTERNAL, ServerFault), (CODE.PERMISSION_DENIED, AccessRefused)):
-        fake.fail("ModelInfer m", code, "x")
+        fake.fail(("ModelInfer", "m"), code, "x")
         with pytest.raises(kind):
             client.infer("m", x=ROW, key=IN_CHAMPION)
     with pytest.raises(DeadlineExceeded):

@@ -1,7 +1,5 @@
 """Metadata are kept, and fetched anew where a promotion may have changed them."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -16,18 +14,20 @@ from clickclean_client import (
     TensorSpec,
 )
 from clickclean_client.protocol import grpc
-from tests.client.fake_server import FakeTriton, echo
+from clickclean_client.testing import FakeServer
+from tests.client.challengers import INPUTS
 
 ROW = np.zeros((1, 3), np.float32)
 WIDE = np.zeros((1, 5), np.float32)
-NEW = [("x", "FP32", (-1, 5))]
+NEW = {"x": ("FP32", (-1, 5))}
 RESTRICTED = "This protocol is restricted, expecting header 'triton-grpc-protocol-config-key'"
 
 
-def test_what_it_says(fake: FakeTriton, client: Client) -> None:
+def test_what_it_says(fake: FakeServer, client: Client) -> None:
     fake.serve(
-        inputs=[("ids", "INT64", (-1, -1)), ("text", "BYTES", (-1, 1))],
-        outputs=[("y", "BF16", (-1, 2))],
+        "m",
+        inputs={"ids": ("INT64", (-1, -1)), "text": ("BYTES", (-1, 1))},
+        outputs={"y": ("BF16", (-1, 2))},
         max_batch=16,
         optional=["text"],
     )
@@ -44,8 +44,8 @@ def test_what_it_says(fake: FakeTriton, client: Client) -> None:
     assert str(client.metadata("m").inputs[0]) == "INT64[any, any]"
 
 
-def test_it_is_fetched_once_per_model_and_version(fake: FakeTriton, client: Client) -> None:
-    fake.serve(version="2")
+def test_it_is_fetched_once_per_model_and_version(fake: FakeServer, client: Client) -> None:
+    fake.serve("m", inputs=INPUTS, version="2")
     for _ in range(3):
         client.metadata("m")
         client.infer("m", x=ROW)
@@ -54,16 +54,16 @@ def test_it_is_fetched_once_per_model_and_version(fake: FakeTriton, client: Clie
     assert fake.calls["ModelConfig"] == 2
 
 
-def test_a_new_schema_is_noticed_by_a_check(fake: FakeTriton, client: Client) -> None:
+def test_a_new_schema_is_noticed_by_a_check(fake: FakeServer, client: Client) -> None:
     client.infer("m", x=ROW)
-    fake.serve(inputs=NEW)
+    fake.serve("m", inputs=NEW)
     assert client.infer("m", x=WIDE)["y0"].shape == (1, 5)
     assert client.metadata("m").inputs[0].shape == (-1, 5)
 
 
-def test_a_new_schema_is_noticed_by_the_servers_refusal(fake: FakeTriton, client: Client) -> None:
+def test_a_new_schema_is_noticed_by_the_servers_refusal(fake: FakeServer, client: Client) -> None:
     client.infer("m", x=ROW)
-    fake.serve(inputs=NEW)
+    fake.serve("m", inputs=NEW)
     fake.fail("ModelInfer", grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape for input 'x'")
     with pytest.raises(InvalidRequest, match=r"shape \[1, 3\], but FP32\[any, 5\] is wanted"):
         client.infer("m", x=ROW)
@@ -71,31 +71,24 @@ def test_a_new_schema_is_noticed_by_the_servers_refusal(fake: FakeTriton, client
 
 
 def test_a_refused_request_that_fits_the_new_schema_is_sent_again_once(
-    fake: FakeTriton, client: Client
+    fake: FakeServer, client: Client
 ) -> None:
     client.infer("m", x=ROW)
-    fake.serve(max_batch=8)
+    fake.serve("m", inputs=INPUTS, max_batch=8)
     fake.fail("ModelInfer", grpc.StatusCode.INVALID_ARGUMENT, "no")
     with pytest.raises(InvalidRequest, match="no"):
         client.infer("m", x=ROW)
     assert fake.calls["ModelInfer"] == 3
 
 
-def test_a_new_schema_is_noticed_by_the_answer(fake: FakeTriton, client: Client) -> None:
+def test_a_new_schema_is_noticed_by_the_answer(fake: FakeServer, client: Client) -> None:
     client.infer("m", x=ROW)
-    fake.serve(outputs=[("z", "FP32", (-1, 3))])
-
-    def answer(request: Any) -> Any:
-        response = echo(request)
-        response.outputs[0].name = "z"
-        return response
-
-    fake.answer = answer
+    fake.serve("m", inputs=INPUTS, outputs={"z": ("FP32", (-1, 3))})
     assert list(client.infer("m", x=ROW)) == ["z"]
     assert fake.calls["ModelInfer"] == 2
 
 
-def test_the_same_schema_leaves_the_refusal_as_it_is(fake: FakeTriton, client: Client) -> None:
+def test_the_same_schema_leaves_the_refusal_as_it_is(fake: FakeServer, client: Client) -> None:
     fake.fail("ModelInfer", grpc.StatusCode.INVALID_ARGUMENT, "no reason")
     with pytest.raises(InvalidRequest, match="no reason"):
         client.infer("m", x=ROW)
@@ -103,8 +96,8 @@ def test_the_same_schema_leaves_the_refusal_as_it_is(fake: FakeTriton, client: C
     assert fake.calls["ModelMetadata"] == 2
 
 
-def test_a_failed_refresh_does_not_hide_the_first_error(fake: FakeTriton, client: Client) -> None:
-    fake.answer = lambda request: type(echo(request))()
+def test_a_failed_refresh_does_not_hide_the_first_error(fake: FakeServer, client: Client) -> None:
+    fake.answer("ModelInfer", lambda request: type(fake.respond(request))())
     client.metadata("m")
     fake.fail("ModelMetadata", grpc.StatusCode.INTERNAL, "down")
     with pytest.raises(ProtocolError, match="'y0' is missing"):
@@ -113,26 +106,28 @@ def test_a_failed_refresh_does_not_hide_the_first_error(fake: FakeTriton, client
         client.infer("m", x=ROW)
 
 
-def test_a_model_that_is_gone_is_forgotten(fake: FakeTriton, client: Client) -> None:
+def test_a_model_that_is_gone_is_forgotten(fake: FakeServer, client: Client) -> None:
     client.infer("m", x=ROW)
     fake.fail("ModelInfer", grpc.StatusCode.NOT_FOUND, "has no available versions")
     with pytest.raises(ModelNotFound):
         client.infer("m", x=ROW)
-    fake.failures.clear()
-    fake.serve(inputs=NEW)
+    fake.heal()
+    fake.serve("m", inputs=NEW)
     client.infer("m", x=WIDE)
     assert fake.calls["ModelMetadata"] == 2
 
 
 def test_a_secret_configuration_leaves_batch_limits_to_the_server(
-    fake: FakeTriton, client: Client
+    fake: FakeServer, client: Client
 ) -> None:
     fake.fail("ModelConfig", grpc.StatusCode.UNAVAILABLE, RESTRICTED)
     assert client.metadata("m").max_batch == 0
-    assert client.infer("m", x=np.zeros((9, 3), np.float32))["y0"].shape == (9, 3)
+    assert client.infer("m", x=np.zeros((4, 3), np.float32))["y0"].shape == (4, 3)
+    with pytest.raises(InvalidRequest, match="batch-size must be <= 4"):
+        client.infer("m", x=np.zeros((5, 3), np.float32))
 
 
-def test_secret_metadata_are_an_error(fake: FakeTriton, client: Client) -> None:
+def test_secret_metadata_are_an_error(fake: FakeServer, client: Client) -> None:
     fake.fail("ModelMetadata", grpc.StatusCode.UNAVAILABLE, RESTRICTED)
     with pytest.raises(AccessRefused):
         client.infer("m", x=ROW)
@@ -144,7 +139,7 @@ def test_an_unknown_model(client: Client) -> None:
     assert (e.value.model, e.value.version) == ("nosuch", "3")
 
 
-def test_is_ready(fake: FakeTriton, client: Client) -> None:
+def test_is_ready(fake: FakeServer, client: Client) -> None:
     assert client.is_ready()
     assert client.is_ready("m")
     assert not client.is_ready("m", version=2)

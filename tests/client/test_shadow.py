@@ -14,16 +14,15 @@ from clickclean_client.experiments.assignment import is_challenger
 from clickclean_client.experiments.mirror import IN_FLIGHT
 from clickclean_client.experiments.tables import Exposure, Shadow
 from clickclean_client.protocol import grpc
+from clickclean_client.testing import FakeServer
 from tests.client.challengers import (
     IN_CHALLENGER,
     IN_CHAMPION,
     NAME,
     ROW,
-    answer,
     start,
     until,
 )
-from tests.client.fake_server import FakeTriton
 
 CODE = grpc.StatusCode
 SLOT = ("ModelInfer", "m.challenger", "")
@@ -44,7 +43,7 @@ def notes() -> Notes:
 
 
 @pytest.fixture
-def mirroring(fake: FakeTriton, notes: Notes) -> Iterator[Client]:
+def mirroring(fake: FakeServer, notes: Notes) -> Iterator[Client]:
     log: Any = notes
     start(fake, shadow_percent=100)
     with Client(fake.endpoint, timeout_s=20, experiment_log=log) as opened:
@@ -59,7 +58,7 @@ def wait_for_failures(client: Client, count: int) -> None:
     until(lambda: client.shadows.failed >= count)
 
 
-def test_a_copy_is_compared(fake: FakeTriton, notes: Notes, mirroring: Client) -> None:
+def test_a_copy_is_compared(fake: FakeServer, notes: Notes, mirroring: Client) -> None:
     x = np.array([[0, 5, 1], [7, 8, 9]], np.float32)
     result = mirroring.infer("m", x=x, key=IN_CHAMPION)
     assert (result.version, result.arm, result["y0"].tolist()) == ("1", "champion", x.tolist())
@@ -71,16 +70,16 @@ def test_a_copy_is_compared(fake: FakeTriton, notes: Notes, mirroring: Client) -
     assert row.champion_ms > 0
     assert row.challenger_ms > 0
     assert [exposure.arm for exposure in notes.exposures] == ["champion"]
-    assert 19e6 < fake.last_infer.parameters["timeout"].int64_param <= 20e6
+    assert 19e6 < fake.last_request["ModelInfer"].parameters["timeout"].int64_param <= 20e6
 
 
-def test_who_is_not_mirrored(fake: FakeTriton, notes: Notes, mirroring: Client) -> None:
+def test_who_is_not_mirrored(fake: FakeServer, notes: Notes, mirroring: Client) -> None:
     mirroring.infer("m", x=ROW)
     mirroring.infer("m", x=ROW, key=IN_CHALLENGER)
-    fake.fail("ModelInfer m.challenger", CODE.INTERNAL)
+    fake.fail(("ModelInfer", "m.challenger"), CODE.INTERNAL)
     mirroring.infer("m", x=ROW, key=IN_CHALLENGER)
     assert notes.exposures[-1].fallback
-    fake.fail("ModelInfer m", CODE.INTERNAL)
+    fake.fail(("ModelInfer", "m"), CODE.INTERNAL)
     with pytest.raises(Exception, match="failed"):
         mirroring.infer("m", x=ROW, key=IN_CHAMPION)
     assert fake.asked[SLOT] == 2
@@ -88,7 +87,7 @@ def test_who_is_not_mirrored(fake: FakeTriton, notes: Notes, mirroring: Client) 
     assert notes.shadows == []
 
 
-def test_the_share_is_of_prediction_ids(fake: FakeTriton, notes: Notes) -> None:
+def test_the_share_is_of_prediction_ids(fake: FakeServer, notes: Notes) -> None:
     start(fake, percent=0, shadow_percent=30)
     log: Any = notes
     with Client(fake.endpoint, timeout_s=20, experiment_log=log) as client:
@@ -103,9 +102,9 @@ def test_the_share_is_of_prediction_ids(fake: FakeTriton, notes: Notes) -> None:
 
 @pytest.mark.parametrize("code", [CODE.INTERNAL, CODE.NOT_FOUND, CODE.INVALID_ARGUMENT])
 def test_a_failure_is_written_and_nothing_else(
-    code: Any, fake: FakeTriton, notes: Notes, mirroring: Client
+    code: Any, fake: FakeServer, notes: Notes, mirroring: Client
 ) -> None:
-    fake.fail("ModelInfer m.challenger", code)
+    fake.fail(("ModelInfer", "m.challenger"), code)
     assert mirroring.infer("m", x=ROW, key=IN_CHAMPION).version == "1"
     until(lambda: mirroring.shadows.failed)
     (row,) = notes.shadows
@@ -115,23 +114,23 @@ def test_a_failure_is_written_and_nothing_else(
     assert mirroring.infer("m", x=ROW, key=IN_CHAMPION).arm == "champion"
 
 
-def test_an_answer_of_another_schema(fake: FakeTriton, notes: Notes, mirroring: Client) -> None:
+def test_an_answer_of_another_schema(fake: FakeServer, notes: Notes, mirroring: Client) -> None:
     def other(request: Any) -> Any:
-        response = answer(request)
+        response = fake.respond(request)
         if request.model_name == "m.challenger":
             response.outputs[0].name = "z"
         return response
 
-    fake.answer = other
+    fake.answer("ModelInfer", other)
     assert list(mirroring.infer("m", x=ROW, key=IN_CHAMPION)) == ["y0"]
     until(lambda: mirroring.shadows.failed)
     assert notes.shadows[0].error == "ProtocolError"
 
 
 def test_what_is_beyond_the_limit_is_dropped(
-    fake: FakeTriton, notes: Notes, mirroring: Client
+    fake: FakeServer, notes: Notes, mirroring: Client
 ) -> None:
-    blocked = fake.block("ModelInfer m.challenger")
+    blocked = fake.block(("ModelInfer", "m.challenger"))
     for _ in range(IN_FLIGHT + 3):
         assert mirroring.infer("m", x=ROW, key=IN_CHAMPION).version == "1"
     until(lambda: fake.asked[SLOT] == IN_FLIGHT)
@@ -159,17 +158,17 @@ def test_without_a_thread_nothing_is_mirrored(
     wait_for_answers(mirroring, 1)
 
 
-def test_a_copy_has_a_deadline(fake: FakeTriton, notes: Notes, mirroring: Client) -> None:
-    fake.block("ModelInfer m.challenger")
+def test_a_copy_has_a_deadline(fake: FakeServer, notes: Notes, mirroring: Client) -> None:
+    fake.block(("ModelInfer", "m.challenger"))
     mirroring.infer("m", x=ROW, key=IN_CHAMPION, timeout_s=0.5)
     until(lambda: notes.shadows)
     assert notes.shadows[0].error == "DeadlineExceeded"
 
 
 def test_closing_cancels_what_is_under_way(
-    fake: FakeTriton, notes: Notes, mirroring: Client
+    fake: FakeServer, notes: Notes, mirroring: Client
 ) -> None:
-    fake.block("ModelInfer m.challenger")
+    fake.block(("ModelInfer", "m.challenger"))
     for _ in range(3):
         mirroring.infer("m", x=ROW, key=IN_CHAMPION)
     until(lambda: fake.asked[SLOT] == 3)
@@ -182,7 +181,7 @@ def test_closing_cancels_what_is_under_way(
 
 
 def test_a_log_that_breaks_stops_nothing(
-    fake: FakeTriton, notes: Notes, mirroring: Client, monkeypatch: pytest.MonkeyPatch
+    fake: FakeServer, notes: Notes, mirroring: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(row: Any) -> None:
         if isinstance(row, Shadow):
