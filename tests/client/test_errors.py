@@ -4,8 +4,23 @@ import numpy as np
 import pytest
 
 import clickclean_client as cc
-from clickclean_client import Client, ClientError, _exceptions
-from clickclean_client._errors import BY_CODE, BY_TEXT, error_from_status
+from clickclean_client import (
+    AccessRefused,
+    Cancelled,
+    Client,
+    ClientError,
+    DeadlineExceeded,
+    InvalidRequest,
+    _exceptions,
+)
+from clickclean_client._errors import (
+    BY_CODE,
+    BY_TEXT,
+    REPEAT,
+    Repeat,
+    error_from_status,
+    rule_of,
+)
 from clickclean_client._exceptions import Call
 from clickclean_client.protocol import grpc
 from clickclean_client.testing import FakeServer
@@ -34,8 +49,22 @@ def test_every_branch_is_reached_by_a_status() -> None:
 
 
 def test_a_text_row_says_more_than_its_code() -> None:
-    for code, _, kind, _ in BY_TEXT:
-        assert BY_CODE[code] is not kind
+    for words in BY_TEXT:
+        rule = rule_of(words.code, f"... {words.part} ...")
+        plain = rule_of(words.code, "")
+        assert (rule.kind, rule.repeat) != (plain.kind, plain.repeat)
+
+
+def test_every_error_says_whether_the_call_is_repeated() -> None:
+    assert set(REPEAT) == set(BRANCHES)
+    assert {rule_of(code, "").repeat for code in grpc.StatusCode} == set(Repeat)
+
+
+@pytest.mark.parametrize("kind", [InvalidRequest, AccessRefused, Cancelled, DeadlineExceeded])
+def test_no_callers_mistake_and_no_refused_credential_is_repeated(kind: type[ClientError]) -> None:
+    rules = [rule_of(code, "") for code in grpc.StatusCode]
+    rules += [rule_of(words.code, words.part) for words in BY_TEXT]
+    assert {rule.repeat for rule in rules if rule.kind is kind} == {Repeat.NEVER}
 
 
 @pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c is not grpc.StatusCode.OK])
@@ -98,7 +127,6 @@ def test_each_status_over_the_wire(code: object, fake: FakeServer, client: Clien
             cc.ServerFault,
         ),
         ("INTERNAL", "Exception serializing request!", cc.InvalidRequest),
-        ("INTERNAL", "Exception deserializing response!", cc.ProtocolError),
     ],
 )
 def test_texts_that_tritonserver_and_grpc_send(

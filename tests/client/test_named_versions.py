@@ -88,7 +88,7 @@ def test_a_version_that_moves_between_two_tries(
 def test_nothing_that_may_have_run_is_repeated(fake: FakeServer, client: Client) -> None:
     fake.serve("m", inputs=INPUTS, version="3")
     fake.serve("m.v3", inputs=INPUTS, version="3")
-    for code in (CODE.INTERNAL, CODE.UNAVAILABLE, CODE.UNKNOWN):
+    for code in (CODE.INTERNAL, CODE.DATA_LOSS, CODE.UNKNOWN):
         fake.fail(("ModelInfer", "m"), code, "hm")
         with pytest.raises(Exception, match="hm"):
             client.infer("m", x=ROW, version=3)
@@ -102,7 +102,8 @@ def test_all_tries_share_the_deadline(fake: FakeServer, client: Client) -> None:
 
 
 def test_no_time_for_another_try(fake: FakeServer, client: Client) -> None:
-    ask = client._transport.ask("m", 3, timeout_s=5)
+    core = client._core
+    ask = core.ask("m", 3, timeout_s=5)
     tries = []
 
     def step(place: Any) -> Any:
@@ -112,7 +113,7 @@ def test_no_time_for_another_try(fake: FakeServer, client: Client) -> None:
         raise ModelNotFound(place.facts())
 
     with pytest.raises(ModelNotFound):
-        client._transport.run(client._homes.visit(ask, step))
+        client._driver.run(core.attempts.run(core._homes.visit(ask, step)))
     assert tries == ["m"]
 
 
