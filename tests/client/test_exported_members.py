@@ -15,7 +15,7 @@ def test_all_is_sorted_and_every_name_exists() -> None:
     for name in names:
         found = getattr(clickclean_client, name)
         # `Hook` is the alias of a type.
-        assert name == "Hook" or found.__name__ == name
+        assert name in ("Hook", found.__name__)
     assert set(names) <= set(dir(clickclean_client))
 
 
