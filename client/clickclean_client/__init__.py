@@ -34,7 +34,8 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from clickclean_client._golden_check import GoldenCheck
-    from clickclean_client._types import InferResult, ModelMetadata, TensorSpec
+    from clickclean_client._result import Classification, InferResult
+    from clickclean_client._types import ModelMetadata, TensorSpec
     from clickclean_client.admin import Admin, Duration, ModelState, ModelStatistics
     from clickclean_client.experiments.log import ExperimentLog
     from clickclean_client.experiments.mirror import ShadowCounts
@@ -45,6 +46,7 @@ __all__ = [
     "AccessRefused",
     "Admin",
     "Cancelled",
+    "Classification",
     "ClickCleanError",
     "Client",
     "ClientError",
@@ -74,12 +76,13 @@ __all__ = [
 
 _HOMES = {
     "Admin": "admin",
+    "Classification": "_result",
     "Client": "_client",
     "Duration": "admin",
     "ExperimentLog": "experiments.log",
     "Golden": "golden",
     "GoldenCheck": "_golden_check",
-    "InferResult": "_types",
+    "InferResult": "_result",
     "ModelMetadata": "_types",
     "ModelState": "admin",
     "ModelStatistics": "admin",

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from clickclean_client._checks import check_inputs
 from clickclean_client._exceptions import (
     AccessRefused,
     ClientError,
@@ -15,10 +16,12 @@ from clickclean_client._exceptions import (
     ProtocolError,
 )
 from clickclean_client._metadata import metadata_from_messages
-from clickclean_client._request import check_inputs, infer_request
+from clickclean_client._request import InferMessage, infer_message
 from clickclean_client._response import result_from_response
+from clickclean_client._result import InferResult
 from clickclean_client._transport import Ask, Flow
-from clickclean_client._types import InferResult, ModelMetadata
+from clickclean_client._types import ModelMetadata
+from clickclean_client._wire import WireResponse, read_response
 from clickclean_client.protocol import service_pb2
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -28,7 +31,7 @@ class Answered(NamedTuple):
     """An inference's result, and what it was made from."""
 
     result: InferResult
-    request: Any  # service_pb2.ModelInferRequest, of nobody else any more
+    request: InferMessage
     metadata: ModelMetadata
     batch: int
 
@@ -88,21 +91,14 @@ class Calls:
 
     def _send(
         self, arrays: Arrays, metadata: ModelMetadata, ask: Ask, request_id: str
-    ) -> Flow[tuple[Any, Any, int]]:
+    ) -> Flow[tuple[InferMessage, WireResponse, int]]:
         call = ask.facts()
         batch = check_inputs(arrays, metadata, call)
-        timeout_us = max(1, int(ask.left_s * 1e6))
-        request = infer_request(
-            arrays,
-            metadata,
-            call,
-            name=ask.name,
-            number=ask.number,
-            request_id=request_id,
-            timeout_us=timeout_us,
+        message = infer_message(
+            arrays, metadata, call, name=ask.name, number=ask.number, request_id=request_id
         )
-        response = yield "ModelInfer", request, ask
-        return request, response, batch
+        data = yield "ModelInfer", message.encode(int(ask.left_s * 1e6)), ask
+        return message, read_response(data, ask.facts()), batch
 
     def _changed(self, known: ModelMetadata, ask: Ask, error: ClientError) -> Flow[ModelMetadata]:
         """Fetch the metadata anew; raise `error` unless they differ from the known ones."""

@@ -16,8 +16,9 @@ from clickclean_client._exceptions import (
     Unavailable,
 )
 from clickclean_client._homes import Homes
+from clickclean_client._result import InferResult
 from clickclean_client._transport import Transport
-from clickclean_client._types import InferResult, ModelMetadata
+from clickclean_client._types import ModelMetadata
 from clickclean_client.experiments.follower import Follower
 from clickclean_client.protocol import service_pb2
 

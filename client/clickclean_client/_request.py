@@ -1,8 +1,7 @@
-"""Check the inputs of a request against the model's metadata, and write the message."""
+"""Write a ModelInferRequest for inputs that were checked."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,153 +10,106 @@ from numpy.typing import NDArray
 
 from clickclean_client._bytes_tensor import encode_bytes_tensor
 from clickclean_client._exceptions import Call, InvalidRequest
+from clickclean_client._options import PLAIN, InferOptions
 from clickclean_client._types import ModelMetadata, TensorSpec
-from clickclean_client.protocol import MAX_MESSAGE_BYTES, service_pb2
+from clickclean_client._wire import id_field, raw_input_prefix, request_header, timeout_field
+from clickclean_client.protocol import MAX_MESSAGE_BYTES
 
-# Room for names, shapes and parameters beside the tensors.
-_HEADROOM_BYTES = 2**20
+_LONGEST_TIMEOUT_BYTES = len(timeout_field(2**63 - 1))
 
 
-def check_inputs(inputs: Mapping[str, NDArray[Any]], metadata: ModelMetadata, call: Call) -> int:
-    """Refuse what the server would refuse, or worse, would not; return the batch size.
+# What calls with the same header share beside name and version: inputs, outputs, parameters.
+_Kind = tuple[tuple[tuple[str, str, tuple[int, ...]], ...], tuple[tuple[str, int], ...], bytes]
 
-    The batch size is 0 for a model that does not batch. An empty free axis (other than the
-    batch) passes: whether it means something is for the model to say.
 
-    Raises:
-        InvalidRequest: an unknown or missing name, a dtype that is not exactly the declared one,
-            another rank, a fixed axis of another size, an empty or too large batch, batches that
-            differ between inputs, more bytes than one message may have.
+class InferMessage:
+    """One request, to be written once for every attempt.
+
+    Until the first `encode` it holds the caller's arrays, which must not change so far. From then
+    on it holds bytes of its own, and neither a repetition nor a copy for another model can differ
+    from what was sent first. Not for use by two threads at once.
     """
-    specs = {spec.name: spec for spec in metadata.inputs}
-    for name in inputs:
-        if name not in specs:
-            raise InvalidRequest(call, f"it has no input {name!r}", hint=_nearest(name, specs))
-    for spec in metadata.inputs:
-        if spec.name not in inputs and not spec.optional:
-            raise InvalidRequest(call, f"the input {spec.name!r} is missing", hint=f"It is {spec}.")
-    for name, value in inputs.items():
-        _check_array(value, specs[name], call)
-    if sum(value.nbytes for value in inputs.values()) > MAX_MESSAGE_BYTES - _HEADROOM_BYTES:
-        raise InvalidRequest(
-            call, "the inputs are larger than one message may be", hint="Send smaller batches."
+
+    __slots__ = ("_header", "_id", "_kind", "_tensors")
+
+    def __init__(self, header: bytes, kind: _Kind, own_id: bytes, tensors: Iterable[Any]) -> None:
+        self._header = header
+        self._kind = kind
+        self._id = own_id
+        self._tensors = tuple(tensors)
+
+    def encode(self, timeout_us: int) -> bytes:
+        """The serialised ModelInferRequest; tensors are copied once, into what is returned.
+
+        `timeout_us` bounds the wait in the queue of a model whose policy sets
+        `allow_timeout_override` (`ModelQueuePolicy` in model_config.proto); below 1 counts as 1.
+        """
+        timeout = timeout_field(timeout_us)
+        data = b"".join((self._header, self._id, timeout, *self._tensors))
+        begins = len(self._header) + len(self._id) + len(timeout)
+        self._tensors = (memoryview(data)[begins:],)
+        return data
+
+    def to(self, name: str, number: str) -> InferMessage:
+        """The same inputs and options for another name and version; tensors are shared."""
+        return InferMessage(
+            request_header(name, number, *self._kind), self._kind, self._id, self._tensors
         )
-    return _check_batch(inputs, metadata.max_batch, call) if metadata.max_batch else 0
 
 
-def infer_request(
+def infer_message(
     inputs: Mapping[str, NDArray[Any]],
     metadata: ModelMetadata,
     call: Call,
     *,
     name: str,
     number: str,
-    request_id: str,
-    timeout_us: int,
-) -> Any:
-    """The ModelInferRequest, to a name and version, for inputs that `check_inputs` has passed.
+    request_id: str = "",
+    options: InferOptions = PLAIN,
+) -> InferMessage:
+    """The request to a name and version, for inputs that `check_inputs` has passed.
 
-    `timeout_us` bounds the wait in the queue of a model whose policy sets
-    `allow_timeout_override` (`ModelQueuePolicy` in model_config.proto).
+    Nothing is copied yet but BYTES, arrays that are not C-contiguous, and big-endian ones.
 
     Raises:
-        InvalidRequest: an element of a BYTES input is neither bytes nor str.
+        InvalidRequest: an element of a BYTES input is neither bytes nor str, an output that is
+            asked for does not exist, or the message is larger than a message may be.
     """
-    request = service_pb2.ModelInferRequest(model_name=name, model_version=number, id=request_id)
-    request.parameters["timeout"].int64_param = timeout_us
+    announced = []
+    tensors: list[Any] = []
+    size_bytes = _LONGEST_TIMEOUT_BYTES
     for spec in metadata.inputs:
         if spec.name not in inputs:
             continue
         array = inputs[spec.name]
-        request.inputs.add(name=spec.name, datatype=spec.triton_dtype, shape=array.shape)
-        request.raw_input_contents.append(_wire_bytes(array, spec, call))
-    return request
-
-
-def _check_array(value: Any, spec: TensorSpec, call: Call) -> None:
-    if not isinstance(value, np.ndarray):
-        # A list of Python numbers has no dtype; guessing one would hide what the model gets.
+        announced.append((spec.name, spec.triton_dtype, array.shape))
+        plain = array.dtype == spec.dtype and array.flags.c_contiguous
+        if not plain or spec.triton_dtype == "BYTES":
+            array = _contiguous(array, spec, call)
+        prefix = raw_input_prefix(array.nbytes)
+        tensors += (prefix, array)
+        size_bytes += len(prefix) + array.nbytes
+    kind = tuple(announced), options.asked(metadata, call), options.wire
+    header, own_id = request_header(name, number, *kind), id_field(request_id)
+    if size_bytes + len(header) + len(own_id) > MAX_MESSAGE_BYTES:
         raise InvalidRequest(
-            call,
-            f"the input {spec.name!r} is a {type(value).__name__}, not a numpy array",
-            hint=f"Write numpy.asarray(value, dtype={_numpy_name(spec)}); it is {spec}.",
+            call, "the inputs are larger than one message may be", hint="Send smaller batches."
         )
-    if not _dtype_fits(value.dtype, spec):
-        raise InvalidRequest(
-            call,
-            f"the input {spec.name!r} is {value.dtype}, but {spec.triton_dtype} is wanted",
-            hint=f"Convert it knowingly: value.astype({_numpy_name(spec)}).",
-        )
-    fits = len(value.shape) == len(spec.shape) and all(
-        want in (-1, got) for got, want in zip(value.shape, spec.shape, strict=True)
-    )
-    if not fits:
-        raise InvalidRequest(
-            call,
-            f"the input {spec.name!r} has the shape {list(value.shape)}, but {spec} is wanted",
-            hint=_shape_hint(value, spec),
-        )
+    return InferMessage(header, kind, own_id, tensors)
 
 
-def _dtype_fits(dtype: np.dtype[Any], spec: TensorSpec) -> bool:
-    if spec.triton_dtype == "BYTES":
-        return dtype.kind in "OSU"
-    if spec.triton_dtype == "BF16":
-        return dtype == np.uint16 or dtype.name == "bfloat16"
-    # The byte order may differ: that is no loss, and `_wire_bytes` turns it.
-    return dtype.kind == spec.dtype.kind and dtype.itemsize == spec.dtype.itemsize
-
-
-def _shape_hint(value: NDArray[Any], spec: TensorSpec) -> str:
-    if value.ndim + 1 == len(spec.shape):
-        return "Is the batch axis missing? value[numpy.newaxis] adds it."
-    return "The first axis is the batch, if the model batches."
-
-
-def _check_batch(inputs: Mapping[str, NDArray[Any]], max_batch: int, call: Call) -> int:
-    sizes = {name: value.shape[0] for name, value in inputs.items()}
-    if len(set(sizes.values())) > 1:
-        shown = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-        raise InvalidRequest(
-            call, f"the inputs differ in batch size ({shown})", hint="One row per example, in all."
-        )
-    batch = next(iter(sizes.values()), 0)
-    if sizes and batch == 0:
-        raise InvalidRequest(call, "the batch is empty", hint="Send at least one row.")
-    if batch > max_batch:
-        raise InvalidRequest(
-            call,
-            f"the batch of {batch} is over the model's limit of {max_batch}",
-            hint=f"Send at most {max_batch} rows at once.",
-        )
-    return batch
-
-
-def _wire_bytes(array: NDArray[Any], spec: TensorSpec, call: Call) -> bytes:
+def _contiguous(array: NDArray[Any], spec: TensorSpec, call: Call) -> NDArray[Any]:
+    """The bytes as they travel: little-endian, in C order, BYTES with their lengths."""
     if spec.triton_dtype == "BYTES":
         try:
-            return encode_bytes_tensor(array)
+            return np.frombuffer(encode_bytes_tensor(array), np.uint8)
         except (TypeError, UnicodeEncodeError) as exc:
             raise InvalidRequest(
                 call,
                 f"the input {spec.name!r} holds an element that cannot be sent ({exc})",
                 hint="Elements of BYTES inputs are bytes, or str (sent as UTF-8).",
             ) from exc
-    if not array.dtype.isnative or array.dtype.byteorder == ">":
-        array = array.astype(array.dtype.newbyteorder("<"))
-    return array.tobytes()
-
-
-def _numpy_name(spec: TensorSpec) -> str:
-    # numpy.bool_ and not numpy.bool, which NumPy 1.26 does not have.
-    return {"BYTES": "object", "BOOL": "numpy.bool_"}.get(
-        spec.triton_dtype, f"numpy.{spec.dtype.name}"
-    )
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(str(name), names, n=1)
-    if close:
-        return f"Did you mean {close[0]!r}?"
-    return f"Its inputs are {', '.join(names)}." if names else "It has no inputs."
+    # numpy's buffers do not know bfloat16 of ml_dtypes, but they know its bits.
+    if array.dtype.name == "bfloat16":
+        array = np.ascontiguousarray(array).view(np.uint16)
+    return np.ascontiguousarray(array, dtype=spec.dtype)

@@ -97,6 +97,10 @@ class Transport:
         self._headers = tuple(self._checked_header(k, v) for k, v in headers.items())
         self._channel = grpc.insecure_channel(endpoint, options=_CHANNEL_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        # The bytes of `_wire`, as they are.
+        self._stub.ModelInfer = self._channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer"
+        )
         self._closed = False
 
     def ask(

@@ -30,6 +30,11 @@ def echo(request: Any) -> Any:
     return response
 
 
+def _serialised(answer: Any) -> bytes:
+    """What `answer` gave: a message, or bytes that may be none."""
+    return answer if isinstance(answer, bytes) else bytes(answer.SerializeToString())
+
+
 class FakeTriton:
     """Serves the models given with `serve` on a free port of loopback."""
 
@@ -47,7 +52,14 @@ class FakeTriton:
         self.holding = threading.Event()
         self._models: dict[tuple[str, str], tuple[Any, Any]] = {}
         self._server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(self), self._server)
+        servicer = _Servicer(self)
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, self._server)
+        raw = grpc.unary_unary_rpc_method_handler(
+            servicer.ModelInfer, service_pb2.ModelInferRequest.FromString, _serialised
+        )
+        self._server.add_registered_method_handlers(
+            "inference.GRPCInferenceService", {"ModelInfer": raw}
+        )
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self.endpoint = f"127.0.0.1:{self.port}"
         self._server.start()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from clickclean_client._calls import Arrays, Calls
 from clickclean_client._exceptions import InvalidRequest
+from clickclean_client._result import InferResult
 from clickclean_client._transport import Ask, Transport
-from clickclean_client._types import InferResult
 from clickclean_client.experiments.mirror import Mirror, ShadowCounts
 from clickclean_client.experiments.route import Route, checked_key
 from clickclean_client.experiments.watch import Watch

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clickclean_client._exceptions import Cancelled, ClientError
 from clickclean_client._response import result_from_response
 from clickclean_client._transport import Ask, Transport
+from clickclean_client._wire import read_response
 from clickclean_client.experiments.agreement import agreement
 from clickclean_client.experiments.route import Mirrored
 from clickclean_client.experiments.tables import Shadow, number_of
@@ -114,11 +115,8 @@ class Mirror:
     def _send(self, mirrored: Mirrored) -> None:
         caller = mirrored.ask
         ask = Ask(caller.endpoint, caller.model, "", caller.timeout_s)
-        request = mirrored.answered.request
-        # The champion's answer is there, so the message is nobody else's any more.
-        request.model_name = challenger(caller.model)
-        request.model_version = ""
-        request.parameters["timeout"].int64_param = int(ask.timeout_s * 1e6)
+        message = mirrored.answered.request.to(challenger(caller.model), "")
+        request = message.encode(int(ask.timeout_s * 1e6))
         began_s = time.monotonic()
 
         def done(response: Any, error: ClientError | None) -> None:
@@ -139,10 +137,11 @@ class Mirror:
         version, agree, worst = 0, False, float("nan")
         if error is None:
             try:
+                call = ended.ask.facts()
                 answer = result_from_response(
-                    ended.response,
+                    read_response(ended.response, call),
                     mirrored.answered.metadata,
-                    ended.ask.facts(),
+                    call,
                     batch=mirrored.answered.batch,
                 )
             except ClientError as exc:

@@ -15,8 +15,8 @@ from clickclean_client._exceptions import (
     InvalidRequest,
     ModelNotFound,
 )
+from clickclean_client._result import InferResult
 from clickclean_client._transport import Ask, Flow
-from clickclean_client._types import InferResult
 from clickclean_client.experiments.assignment import (
     bucket_of,
     buckets_below,
