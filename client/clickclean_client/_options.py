@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
+
 from clickclean_client._exceptions import Call, InvalidRequest
 from clickclean_client._types import ModelMetadata, TensorSpec
 from clickclean_client._wire import Parameter
@@ -71,9 +73,9 @@ class InferOptions:
         if outputs is None and classify is None and priority is None and parameters is None:
             return PLAIN
         names = () if outputs is None else _checked_outputs(outputs, call)
-        classes = _checked_classes(classify or {}, names, call)
+        classes = _checked_classes({} if classify is None else classify, names, call)
         level = 0 if priority is None else _checked_priority(priority, call)
-        values = _checked_parameters(parameters or {}, call)
+        values = _checked_parameters({} if parameters is None else parameters, call)
 
         request = service_pb2.ModelInferRequest()
         for key, value in values:
@@ -137,14 +139,17 @@ def _checked_outputs(outputs: Any, call: Call) -> tuple[str, ...]:
     return names
 
 
-def _checked_classes(classify: Any, outputs: tuple[str, ...], call: Call) -> Any:
+def _checked_classes(
+    classify: Any, outputs: tuple[str, ...], call: Call
+) -> tuple[tuple[str, int], ...]:
     if not isinstance(classify, Mapping):
         raise InvalidRequest(
             call,
             f"classify must be a mapping of outputs to numbers of classes, not {classify!r}",
             hint='Write classify={"logits": 3} for the three largest elements of each row.',
         )
-    for name, count in classify.items():
+    found = tuple((name, _plain(count)) for name, count in classify.items())
+    for name, count in found:
         if not isinstance(name, str) or not name:
             raise InvalidRequest(call, f"{name!r} in classify is no name of an output")
         if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= _MOST_CLASSES:
@@ -159,17 +164,18 @@ def _checked_classes(classify: Any, outputs: tuple[str, ...], call: Call) -> Any
                 f"classify names {name!r}, which outputs leaves out",
                 hint=f"Add {name!r} to outputs, or leave outputs out to get all.",
             )
-    return tuple(classify.items())
+    return found
 
 
 def _checked_priority(priority: Any, call: Call) -> int:
-    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority < 2**64:
+    level = _plain(priority)
+    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < 2**64:
         raise InvalidRequest(
             call,
             f"{priority!r} is no priority",
             hint="Priorities are whole numbers: 1 is the most urgent, 0 the model's default.",
         )
-    return priority
+    return level
 
 
 def _checked_parameters(parameters: Any, call: Call) -> tuple[tuple[str, Parameter], ...]:
@@ -179,10 +185,16 @@ def _checked_parameters(parameters: Any, call: Call) -> tuple[tuple[str, Paramet
             f"parameters must be a mapping of names to values, not {parameters!r}",
             hint='Write parameters={"name": value}.',
         )
-    for key, value in parameters.items():
+    found = tuple((key, _plain(value)) for key, value in parameters.items())
+    for key, value in found:
         _check_key(key, call)
         _check_value(key, value, call)
-    return tuple(parameters.items())
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of numpy as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _check_key(key: Any, call: Call) -> None:

@@ -187,9 +187,9 @@ def _numbers(tensor: WireTensor, raw: memoryview, call: Call) -> NDArray[Any]:
             f"the output {tensor.name!r} has {len(raw)} bytes, "
             f"its shape {list(tensor.shape)} takes {size}",
         )
-    if dtype.kind == "b" and max(raw, default=0) > 1:
+    if dtype.kind == "b" and np.frombuffer(raw, np.uint8).max(initial=0) > 1:
         # To numpy a bool of another byte than 0 and 1 is neither equal to True nor to False.
-        raw = memoryview(bytes(map(bool, raw)))
+        raw = memoryview((np.frombuffer(raw, np.uint8) != 0).tobytes())
     array: NDArray[Any] = np.ndarray(tensor.shape, dtype, raw)
     if array.flags.aligned:
         return array

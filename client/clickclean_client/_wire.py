@@ -39,6 +39,9 @@ _TIMEOUT_KEY: Final = b"\x0a\x07timeout\x12"
 # Headers of answers are of the model's choice, so large ones are not remembered.
 _LARGEST_KEPT_BYTES: Final = 2048
 _LONGEST_VARINT: Final = 5  # of a tag, and of a length: both have 32 bits
+# No answer of a model comes near; 2 GiB of the smallest fields would keep Python busy for minutes.
+_MOST_FIELDS: Final = 65_536
+_MOST_AXES: Final = 64  # of an array of NumPy 2; NumPy 1 has 32
 
 
 def varint(value: int) -> bytes:
@@ -150,9 +153,11 @@ def _read_response(data: bytes) -> WireResponse:
     view = memoryview(data)
     raw: list[memoryview] = []
     rest: list[bytes] = []
-    request_id = b""
+    request_id = ""
     rest_begins = position = 0
-    while position < len(data):
+    for _ in range(_MOST_FIELDS + 1):
+        if position >= len(data):
+            break
         field_begins = position
         tag = data[position]
         position += 1
@@ -173,18 +178,20 @@ def _read_response(data: bytes) -> WireResponse:
             raw.append(view[begins:position])
         elif tag == _ID:
             # Calls differ in it, so it is taken out of what is remembered. The last one counts.
-            request_id = data[begins:position]
+            request_id = data[begins:position].decode()
         else:
             continue
         if rest_begins < field_begins:
             rest.append(data[rest_begins:field_begins])
         rest_begins = position
+    else:
+        raise _Malformed(f"it has more than {_MOST_FIELDS} fields")
     if rest_begins < position:
         rest.append(data[rest_begins:position])
     joined = rest[0] if len(rest) == 1 else b"".join(rest)
     small = len(joined) <= _LARGEST_KEPT_BYTES
     header = _header(joined) if small else _header.__wrapped__(joined)
-    return WireResponse(*header, request_id.decode(), raw)
+    return WireResponse(*header, request_id, raw)
 
 
 def _long_varint(data: bytes, position: int) -> tuple[int, int]:
@@ -206,9 +213,10 @@ def _after_number(data: bytes, position: int, tag: int) -> int:
     if number in (0, *range(1, 7)):
         raise _Malformed(f"its field {number} has the wire type {wire_type}")
     if wire_type == 0:
-        while data[position] > 0x7F:  # noqa: PLR2004
-            position += 1
-        return position + 1
+        for end in range(position, position + 10):
+            if data[end] <= 0x7F:  # noqa: PLR2004
+                return end + 1
+        raise _Malformed("a number has more than 64 bits")
     if wire_type in (1, 5):
         position += 8 if wire_type == 1 else 4
         if position > len(data):
@@ -219,8 +227,11 @@ def _after_number(data: bytes, position: int, tag: int) -> int:
 
 @lru_cache(maxsize=HEADERS_KEPT)
 def _header(data: bytes) -> tuple[str, str, Mapping[str, Parameter], tuple[WireTensor, ...], bool]:
-    """All of an answer but its id and its raw tensors; DecodeError if it is none."""
+    """All of an answer but its id and its raw tensors; or DecodeError or _Malformed."""
     message = service_pb2.ModelInferResponse.FromString(data)
+    for tensor in message.outputs:
+        if len(tensor.shape) > _MOST_AXES:
+            raise _Malformed(f"its output {tensor.name!r} has {len(tensor.shape)} axes")
     parameters = {}
     for name, parameter in message.parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
