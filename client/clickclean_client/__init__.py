@@ -30,11 +30,13 @@ if TYPE_CHECKING:
         Overloaded,
         ParquetMissing,
         ProtocolError,
+        SchemaError,
         ServerFault,
         Unavailable,
     )
     from clickclean_client._golden_check import GoldenCheck
-    from clickclean_client._types import InferResult, ModelMetadata, TensorSpec
+    from clickclean_client._schema import load_schema
+    from clickclean_client._types import Axis, InferResult, ModelMetadata, TensorSpec
     from clickclean_client.admin import Admin, Duration, ModelState, ModelStatistics
     from clickclean_client.experiments.log import ExperimentLog
     from clickclean_client.experiments.mirror import ShadowCounts
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessRefused",
     "Admin",
+    "Axis",
     "Cancelled",
     "ClickCleanError",
     "Client",
@@ -65,15 +68,18 @@ __all__ = [
     "Overloaded",
     "ParquetMissing",
     "ProtocolError",
+    "SchemaError",
     "ServerFault",
     "ShadowCounts",
     "Split",
     "TensorSpec",
     "Unavailable",
+    "load_schema",
 ]
 
 _HOMES = {
     "Admin": "admin",
+    "Axis": "_types",
     "Client": "_client",
     "Duration": "admin",
     "ExperimentLog": "experiments.log",
@@ -86,6 +92,7 @@ _HOMES = {
     "ShadowCounts": "experiments.mirror",
     "Split": "experiments.split",
     "TensorSpec": "_types",
+    "load_schema": "_schema",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from clickclean_client._checks import check_inputs
 from clickclean_client._exceptions import (
     AccessRefused,
     ClientError,
@@ -15,7 +16,7 @@ from clickclean_client._exceptions import (
     ProtocolError,
 )
 from clickclean_client._metadata import metadata_from_messages
-from clickclean_client._request import check_inputs, infer_request
+from clickclean_client._request import infer_request
 from clickclean_client._response import result_from_response
 from clickclean_client._transport import Ask, Flow
 from clickclean_client._types import InferResult, ModelMetadata
@@ -90,7 +91,7 @@ class Calls:
         self, arrays: Arrays, metadata: ModelMetadata, ask: Ask, request_id: str
     ) -> Flow[tuple[Any, Any, int]]:
         call = ask.facts()
-        batch = check_inputs(arrays, metadata, call)
+        batch = check_inputs(arrays, metadata, call) or 0
         timeout_us = max(1, int(ask.left_s * 1e6))
         request = infer_request(
             arrays,

@@ -14,6 +14,7 @@ ClickCleanError
 ├── ExperimentError        a key, a split, an outcome or the setting of a log is malformed
 │   └── ParquetMissing     pyarrow, which writes the log, is not installed or does not load
 ├── GoldenError            a golden file is missing, damaged or inconsistent
+├── SchemaError            a file with a model's schema is missing or malformed
 └── ModelConfigError       the text of a config.pbtxt is no model configuration
 """
 
@@ -213,6 +214,20 @@ class GoldenError(ClickCleanError):
         super().__init__(
             f"The golden data{place} cannot be used: {problem}.",
             hint=hint or "Publish the version again; golden.npz is written by publishing.",
+        )
+        self.source = source
+
+
+class SchemaError(ClickCleanError):
+    """A file with a model's schema is missing or malformed; `source` is its path, or ""."""
+
+    exit_code = 2
+
+    def __init__(self, problem: str, *, source: str = "", hint: str = "") -> None:
+        subject = f"The schema {source}" if source else "The schema"
+        super().__init__(
+            f"{subject} cannot be used: {problem.rstrip('.')}.",
+            hint=hint or "`clickclean schema MODEL -o FILE` writes one from what a server says.",
         )
         self.source = source
 

@@ -18,6 +18,10 @@ FINGERPRINT: Final = "CLICKCLEAN_FINGERPRINT"
 SPLIT: Final = "CLICKCLEAN_SPLIT"
 """Parameter of a challenger's configuration: who is sent there, a JSON object."""
 
+AXES: Final = "CLICKCLEAN_AXES"
+"""Parameter of a served configuration: names of axes and their ranges, a JSON object; see
+`_axes.py`."""
+
 _CHALLENGER: Final = ".challenger"
 _SLOT: Final = re.compile(r"(?P<model>.+)\.(?:v(?P<version>[1-9][0-9]*)|challenger)")
 
