@@ -20,6 +20,7 @@ from clickclean.options import (
     VersionOption,
 )
 from clickclean.release_app import history, promote, rollback, status, verify
+from clickclean.schema_app import schema
 from clickclean.sign_app import keygen, prune, sign
 
 app = typer.Typer(
@@ -267,5 +268,5 @@ def report(
     say(f"report: {out}")
 
 
-for verb in (promote, rollback, status, verify, history, prune, lint, keygen, sign):
+for verb in (promote, rollback, status, verify, history, schema, prune, lint, keygen, sign):
     app.command()(verb)

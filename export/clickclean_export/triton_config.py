@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 import numpy as np
 
+from clickclean_client.axes import NamedAxes
 from clickclean_client.protocol import (
     NUMPY_DTYPES,
     config_dtype,
@@ -16,10 +17,10 @@ from clickclean_client.protocol import (
     model_config_pb2,
     parse_model_config,
 )
-from clickclean_client.slots import FINGERPRINT, SPLIT
+from clickclean_client.slots import AXES, FINGERPRINT, SPLIT
 from clickclean_export.errors import ConversionError
 from clickclean_export.manifest import MODEL
-from clickclean_export.recipe import Recipe, Tensor
+from clickclean_export.recipe import BATCH, Recipe, Tensor
 
 Fleet = Literal["gpu", "cpu"]
 DEFAULT_PLAN = "model.plan"
@@ -62,6 +63,8 @@ class TritonConfig:
         fingerprint: SHA-256 of the version's manifest, in hex; travels with the config, so that a
             server can be asked which bytes it serves.
         split: Who is sent to this challenger, a JSON object; empty for what is no challenger.
+        axes: Names and ranges of axes, a JSON object (``clickclean_client.axes``), so that clients
+            can say which axis of a request is wrong; empty in configs that say nothing.
     """
 
     model: str
@@ -82,6 +85,7 @@ class TritonConfig:
     cuda_graph_batches: tuple[int, ...] = ()
     fingerprint: str = ""
     split: str = ""
+    axes: str = ""
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, fleet: Fleet, versions: tuple[int, ...]) -> Self:
@@ -113,6 +117,7 @@ class TritonConfig:
             warmup=serving.warmup,
             profiles=tuple(range(max(len(recipe.engine.profiles), 1))) if fleet == "gpu" else (0,),
             cuda_graph_batches=_graph_batches(recipe) if fleet == "gpu" else (),
+            axes=_axes(recipe),
         )
 
     def to_text(self) -> str:
@@ -145,7 +150,11 @@ class TritonConfig:
             # the batch of our file is free. Read in its README; never run there.
             config.parameters["SKIP_OV_DYNAMIC_BATCHSIZE"].string_value = "YES"
             kind = model_config_pb2.ModelInstanceGroup.KIND_CPU
-        for key, value in ((FINGERPRINT, self.fingerprint), (SPLIT, self.split)):
+        for key, value in (
+            (FINGERPRINT, self.fingerprint),
+            (SPLIT, self.split),
+            (AXES, self.axes),
+        ):
             if value:
                 config.parameters[key].string_value = value
         for tensor in self.inputs:
@@ -239,7 +248,15 @@ class TritonConfig:
             ),
             fingerprint=parameters.get(FINGERPRINT, ""),
             split=parameters.get(SPLIT, ""),
+            axes=parameters.get(AXES, ""),
         )
+
+
+def _axes(recipe: Recipe) -> str:
+    """Return what a config says of the axes; only axes of inputs have ranges in a recipe."""
+    tensors = {tensor.name: tensor.axes for tensor in (*recipe.inputs, *recipe.outputs)}
+    ranges = {axis: (sizes.min, sizes.max) for axis, sizes in recipe.axes.items() if axis != BATCH}
+    return NamedAxes(tensors, ranges).to_json()
 
 
 def _graph_batches(recipe: Recipe) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ def _retyped(response: Any) -> None:
         (_no_raw, "announces 1 outputs and carries the data of 0"),
         (_renamed, "undeclared output 'other'"),
         (_retyped, "is INT32, declared is FP32"),
-        (_set_shape(1, 4), "shape [1, 4], declared is FP32[any, 3]"),
+        (_set_shape(1, 4), "shape [1, 4], declared is FP32[batch, 3]"),
         (_set_shape(3), "shape [3], declared"),
         (_set_shape(-1, 3), "shape [-1, 3], declared"),
         (_resized(2), "has 2 rows for 1 sent"),

@@ -18,7 +18,8 @@ from clickclean_client._response import result_from_response
 from clickclean_client._types import ModelMetadata, TensorSpec
 from clickclean_client._wire import read_response
 from clickclean_client.protocol import NUMPY_DTYPES, service_pb2
-from tests.client.fake_server import FakeTriton
+from clickclean_client.testing import FakeServer
+from tests.client.challengers import INPUTS
 
 CALL = Call("127.0.0.1:8001", "m")
 MUTATIONS = 25_000
@@ -334,16 +335,16 @@ def _always(data: bytes) -> Callable[[Any], bytes]:
     return lambda _: data
 
 
-def test_damaged_answers_over_a_socket(fake: FakeTriton, client: Client) -> None:
+def test_damaged_answers_over_a_socket(fake: FakeServer, client: Client) -> None:
     rng = random.Random(77)
     outcomes: Counter[str] = Counter()
     model = ModelMetadata("m", ("1",), (), (_spec("logits", "FP32", -1, 3),), 4)
-    fake.serve(outputs=[("logits", "FP32", (-1, 3))])
+    fake.serve("m", inputs=INPUTS, outputs={"logits": ("FP32", (-1, 3))})
     rows = np.zeros((2, 3), np.float32)
     for mutate in [*MUTATORS, *MUTATORS, *MUTATORS]:
         whole = bytes(_answer(rng, model).SerializeToString())
         data = mutate(rng, whole)
-        fake.answer = _always(data)
+        fake.answer("ModelInfer", _always(data))
         try:
             result = client.infer("m", x=rows)
         except ProtocolError:
@@ -355,7 +356,7 @@ def test_damaged_answers_over_a_socket(fake: FakeTriton, client: Client) -> None
     assert outcomes["read"] >= 5, outcomes
 
     # The connection and the client are as good as before.
-    fake.answer = _always(whole)
+    fake.answer("ModelInfer", _always(whole))
     assert client.infer("m", x=rows)["logits"].shape == (2, 3)
 
 

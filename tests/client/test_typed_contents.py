@@ -10,17 +10,17 @@ import pytest
 
 from clickclean_client import Client, ProtocolError
 from clickclean_client.protocol import NUMPY_DTYPES, service_pb2
-from tests.client.fake_server import FakeTriton
+from clickclean_client.testing import FakeServer
 
 INPUTS = {"x": np.zeros((2, 2), np.float32)}
 
 
-def _answers(fake: FakeTriton, dtype: str, field: str, values: Sequence[Any]) -> Any:
-    fake.serve(outputs=[("y", dtype, (-1, 2))], inputs=[("x", "FP32", (-1, 2))])
+def _answers(fake: FakeServer, dtype: str, field: str, values: Sequence[Any]) -> Any:
+    fake.serve("m", outputs={"y": (dtype, (-1, 2))}, inputs={"x": ("FP32", (-1, 2))})
     response = service_pb2.ModelInferResponse(model_name="m", model_version="7")
     output = response.outputs.add(name="y", datatype=dtype, shape=[2, 2])
     getattr(output.contents, field).extend(values)
-    fake.answer = lambda _: response
+    fake.answer("ModelInfer", lambda _: response)
     return response
 
 
@@ -42,7 +42,7 @@ def _answers(fake: FakeTriton, dtype: str, field: str, values: Sequence[Any]) ->
     ],
 )
 def test_every_dtype(
-    dtype: str, field: str, values: list[Any], fake: FakeTriton, client: Client
+    dtype: str, field: str, values: list[Any], fake: FakeServer, client: Client
 ) -> None:
     _answers(fake, dtype, field, values)
     result = client.infer("m", INPUTS)
@@ -68,7 +68,7 @@ def test_every_dtype(
     ],
 )
 def test_what_does_not_fit(
-    fake: FakeTriton, client: Client, *, dtype: str, field: str, values: list[Any], sentence: str
+    fake: FakeServer, client: Client, *, dtype: str, field: str, values: list[Any], sentence: str
 ) -> None:
     _answers(fake, dtype, field, values)
     with pytest.raises(ProtocolError) as caught:
@@ -76,17 +76,19 @@ def test_what_does_not_fit(
     assert sentence in str(caught.value)
 
 
-def test_both_forms_at_once(fake: FakeTriton, client: Client) -> None:
+def test_both_forms_at_once(fake: FakeServer, client: Client) -> None:
     response = _answers(fake, "FP32", "fp32_contents", [1, 2, 3, 4])
     response.raw_output_contents.append(bytes(16))
     with pytest.raises(ProtocolError, match="as raw bytes and as values"):
         client.infer("m", INPUTS)
 
 
-def test_one_output_of_each_form(fake: FakeTriton, client: Client) -> None:
+def test_one_output_of_each_form(fake: FakeServer, client: Client) -> None:
     response = _answers(fake, "FP32", "fp32_contents", [1, 2, 3, 4])
     fake.serve(
-        inputs=[("x", "FP32", (-1, 2))], outputs=[("y", "FP32", (-1, 2)), ("z", "FP32", (-1, 2))]
+        "m",
+        inputs={"x": ("FP32", (-1, 2))},
+        outputs={"y": ("FP32", (-1, 2)), "z": ("FP32", (-1, 2))},
     )
     response.outputs.add(name="z", datatype="FP32", shape=[2, 2])
     response.raw_output_contents.append(bytes(16))

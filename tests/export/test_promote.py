@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from clickclean_client.protocol import parse_model_config
+from clickclean_client.slots import AXES
 from clickclean_export.errors import GateRefused, IntegrityError, VersionNotFoundError
 from clickclean_export.manifest import read_manifest
 from clickclean_export.promote import promote
@@ -37,6 +38,13 @@ def test_forth_and_back(repository: Path) -> None:
     assert live(repository) == [2]
     gpu = parse_model_config((repository / "digits" / GPU_CONFIG).read_text())
     assert list(gpu.version_policy.specific.versions) == [2]
+    cpu = parse_model_config((repository / "digits" / CPU_CONFIG).read_text())
+    for config in (cpu, gpu):
+        axes = json.loads(config.parameters[AXES].string_value)
+        assert axes == {
+            "tensors": {"image": ["batch", 1, 8, 8], "logits": ["batch", 10]},
+            "ranges": {},
+        }
     assert promote(repository, "digits", 1).previous == 2
     assert live(repository) == [1]
 

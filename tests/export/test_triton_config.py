@@ -3,7 +3,9 @@ from itertools import pairwise
 
 import pytest
 
+from clickclean_client.axes import NamedAxes
 from clickclean_client.protocol import model_config_pb2, parse_model_config
+from clickclean_client.slots import AXES
 from clickclean_export.recipe import load_recipe
 from clickclean_export.triton_config import Fleet, TritonConfig
 from tests.conftest import ROOT
@@ -33,7 +35,7 @@ def test_the_gpu_fleet_takes_plans_by_compute_capability() -> None:
     assert (config.platform, config.backend) == ("tensorrt_plan", "")
     assert config.default_model_filename == "model.plan"
     assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
-    assert not config.parameters
+    assert set(config.parameters) == {AXES}
 
 
 def test_serving_choices_arrive_with_their_units(write: Write) -> None:
@@ -62,6 +64,45 @@ def test_the_cpu_fleet_has_no_queue_policy_at_all() -> None:
     config = parse_model_config(TritonConfig.from_recipe(recipe, "cpu", (1,)).to_text())
     assert config.HasField("dynamic_batching")
     assert not config.dynamic_batching.HasField("default_queue_policy")
+
+
+@pytest.mark.parametrize("fleet", ["cpu", "gpu"])
+def test_names_and_ranges_of_axes_travel_with_the_config(fleet: Fleet) -> None:
+    recipe = load_recipe(ROOT / "tests/models/strokes/recipe.toml")
+    config = TritonConfig.from_recipe(recipe, fleet, (1,))
+    text = parse_model_config(config.to_text()).parameters[AXES].string_value
+    assert NamedAxes.from_json(text) == NamedAxes(
+        {
+            "tokens": ("batch", "length"),
+            "numbers": ("batch", 4),
+            "scores": ("batch", 10),
+            "features": ("batch", 256),
+        },
+        {"length": (1, 64)},
+    )
+    # Also under the name of a slot, and with a split.
+    slot = replace(config, model="strokes.challenger", split="{}")
+    assert parse_model_config(slot.to_text()).parameters[AXES].string_value == text
+
+
+def test_a_model_whose_batch_alone_is_free_says_so(write: Write) -> None:
+    text = TritonConfig.from_recipe(load_recipe(write({})), "cpu", (1,)).axes
+    assert NamedAxes.from_json(text).tensors["image"] == ("batch", 1, 8, 8)
+    assert NamedAxes.from_json(text).ranges == {}
+
+
+def test_a_range_that_a_recipe_gives_the_batch_is_not_told(write: Write) -> None:
+    batch = "[axes.batch]\nopt = 4\nmax = 8\n[serving]"
+    recipe = load_recipe(write({"[serving]": batch}))
+    assert NamedAxes.from_json(TritonConfig.from_recipe(recipe, "cpu", (1,)).axes).ranges == {}
+
+
+@pytest.mark.parametrize("fleet", ["cpu", "gpu"])
+def test_a_config_of_before_that_says_nothing_of_axes_is_read(fleet: Fleet) -> None:
+    recipe = load_recipe(ROOT / "examples/digits/recipe.toml")
+    config = replace(TritonConfig.from_recipe(recipe, fleet, (1,)), axes="")
+    assert AXES not in config.to_text()
+    assert TritonConfig.from_text(config.to_text(), fleet) == config
 
 
 def test_a_load_is_proven_with_one_row_and_with_a_full_batch() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clickclean_client import Golden
+from clickclean_client.slots import AXES
 from clickclean_export.promote import promote
 from clickclean_export.release.rollout import Settings
 from clickclean_export.release.server import Address, LiveServer
@@ -43,6 +44,16 @@ class Fleet:
             with LiveServer(address) as server:
                 found |= set(server.names())
         return sorted(found)
+
+    def axes(self, name: str) -> set[str]:
+        """What the servers' configs say of axes, of one name."""
+        found = set()
+        for address in self.addresses:
+            with LiveServer(address) as server:
+                config = server.config(name)
+                assert config is not None, name
+                found.add(config.parameters[AXES].string_value)
+        return found
 
     def golden(self, version: int) -> Golden:
         return Golden.load(self.repository.version_dir("digits", version) / "golden.npz")

@@ -1,5 +1,6 @@
 """An experiment on three real servers: no call is lost, and all servers have it or none."""
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -84,6 +85,9 @@ def test_start_ramp_stop_lose_no_call(fleet: Fleet) -> None:
             (arm.version, arm.percent, arm.problem) for arm in arms(_stored(fleet), servers)
         ] == [(2, 20, "")] * SERVERS
         assert fleet.live() == [1] * SERVERS
+        (axes,) = fleet.axes("digits")
+        assert fleet.axes(slots.challenger("digits")) == {axes}
+        assert json.loads(axes)["tensors"]["image"] == ["batch", 1, 8, 8]
         with pytest.raises(ExperimentRunsError, match="an experiment of 'digits' runs"):
             release(repository, "digits", 2, servers=servers, settings=QUICK)
         with pytest.raises(NotNowError, match="runs already"):

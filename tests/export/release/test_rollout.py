@@ -87,9 +87,12 @@ def test_one_server_that_refuses_keeps_the_old_version_on_all(fleet: Fleet, phas
 
 
 def test_forth_and_back_on_all(fleet: Fleet) -> None:
+    axes = fleet.axes("digits")
+    assert axes == {'{"tensors":{"image":["batch",1,8,8],"logits":["batch",10]},"ranges":{}}'}
     done = release(fleet.repository, "digits", 2, servers=fleet.addresses, settings=QUICK)
     assert (done.version, done.previous, done.still_asked) == (2, 1, ())
     assert fleet.live() == [2] * SERVERS
+    assert fleet.axes("digits") == axes
     assert fleet.names() == ["digits"]
     assert [path.name for path in fleet.repository.root.iterdir() if path.name[0] != "."] == [
         "digits"
@@ -105,6 +108,7 @@ def test_forth_and_back_on_all(fleet: Fleet) -> None:
     back = roll_back(fleet.repository, "digits", servers=fleet.addresses)
     assert (back.version, back.previous) == (1, 2)
     assert fleet.live() == [1] * SERVERS
+    assert fleet.axes("digits") == axes
     entry = History(fleet.repository, "digits").entries()[-1]
     assert (entry.action, entry.before, entry.after, entry.verdict) == ("rollback", 2, 1, "done")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from clickclean_client import slots
+from clickclean_client.axes import NamedAxes
 from clickclean_export.repository_lint.finding import LintError
 from clickclean_export.repository_lint.run import lint_repository
 from clickclean_export.triton_config import TensorConfig, TritonConfig
@@ -120,6 +121,9 @@ def _ours(root: Path) -> Path:
                 instances=1,
                 threads=2 if fleet == "cpu" else 0,
                 warmup=True,
+                fingerprint="ab" * 32,
+                split="{}" if version == 3 else "",
+                axes=NamedAxes({"x": ("batch", 3, 8), "y": ("batch", 4)}, {}).to_json(),
             )
             (folder / file).write_text(config.to_text())
     manifest = json.dumps({"recipe": {"target": {"mean_ms": 150.0}}})
