@@ -48,6 +48,7 @@ _Result = TypeVar("_Result")
 _SLOWEST: Final = 0.99
 _USEFUL_S: Final = 1e-3
 """With less time than this left no other attempt is worth its token."""
+_COARSE_US: Final = 100_000
 _WELL_WITHIN: Final = 1.5
 _NAMES_MAX: Final = 1_000
 
@@ -196,7 +197,11 @@ class Attempts:
             if limit_s is not None and limit_s < timeout_s:
                 timeout_s = limit_s
         if isinstance(request, InferMessage):
-            data = request.encode(int(timeout_s * 1e6))
+            timeout_us = int(timeout_s * 1e6)
+            if timeout_us > _COARSE_US:
+                # Whole milliseconds, so that the field is seldom written anew.
+                timeout_us -= timeout_us % 1000
+            data = request.encode(timeout_us)
         else:
             data = request.SerializeToString()
         progress = ask.progress

@@ -13,6 +13,7 @@ from clickclean_client._batches import empty_result, joined, parts, versions
 from clickclean_client._checks import check_inputs
 from clickclean_client._exceptions import (
     AccessRefused,
+    Call,
     ClientError,
     InvalidRequest,
     ModelNotFound,
@@ -134,17 +135,19 @@ class Calls:
         Raises:
             InvalidRequest: the inputs do not fit.
         """
-        check_inputs(feed.arrays, metadata, ask.facts())
-        return _message(feed, metadata, ask)
+        call = ask.facts()
+        check_inputs(feed.arrays, metadata, call)
+        return _message(feed, metadata, ask, call)
 
     def _send(self, feed: Feed, metadata: ModelMetadata, ask: Ask) -> Flow[_Sent | Answered]:
-        rows = check_inputs(feed.arrays, metadata, ask.facts(), split=feed.split)
+        call = ask.facts()
+        rows = check_inputs(feed.arrays, metadata, call, split=feed.split)
         if rows == 0:
-            result = empty_result(metadata, ask.facts(), feed.options, request_id=feed.request_id)
+            result = empty_result(metadata, call, feed.options, request_id=feed.request_id)
             return Answered(result, None, metadata, 0, feed.options)
         if feed.split and rows is not None and rows > metadata.max_batch:
             return (yield from self._send_parts(feed, metadata, ask))
-        message = _message(feed, metadata, ask)
+        message = _message(feed, metadata, ask, call)
         response = yield Step(INFER, message, ask)
         return _Sent(message, response, rows or 0)
 
@@ -215,11 +218,11 @@ class Calls:
         return response.config
 
 
-def _message(feed: Feed, metadata: ModelMetadata, ask: Ask) -> InferMessage:
+def _message(feed: Feed, metadata: ModelMetadata, ask: Ask, call: Call) -> InferMessage:
     return infer_message(
         feed.arrays,
         metadata,
-        ask.facts(),
+        call,
         name=ask.name,
         number=ask.number,
         request_id=feed.request_id,

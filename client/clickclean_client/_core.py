@@ -129,10 +129,10 @@ class Core:
         timeout_s: float | Timeout | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Ask:
-        """Start the clock of a call about a model, or about the server without one.
+        """Start the clock of a call about the server, or about a model whose name was checked.
 
         Raises:
-            InvalidRequest: model, version, timeout or headers are malformed.
+            InvalidRequest: version, timeout or headers are malformed.
         """
         call = Call(self._shown)
         pairs = self._headers
@@ -142,7 +142,7 @@ class Core:
             pairs += (("authorization", f"Bearer {_text_of(self._token, call)}"),)
         return Ask(
             self._shown,
-            checked_model(model, call) if model != "" else "",
+            model,
             checked_version(version, call),
             self._timeout if timeout_s is None else Timeout.of(timeout_s),
             headers=pairs,
@@ -239,8 +239,8 @@ class Core:
         headers: Mapping[str, str] | None = None,
     ) -> Ask:
         """`ask`, about a model in any case."""
-        checked_model(model, Call(self._shown))
-        return self.ask(model, version, timeout_s=timeout_s, headers=headers)
+        checked = checked_model(model, Call(self._shown))
+        return self.ask(checked, version, timeout_s=timeout_s, headers=headers)
 
 
 def _feed(

@@ -25,8 +25,7 @@ ClickCleanError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 _LONGEST_QUOTE = 400
 # What gRPC and Triton write where the status itself says all.
@@ -65,8 +64,7 @@ def _restore(kind: type[_Error], args: tuple[Any, ...], state: dict[str, Any]) -
     return error
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """The facts about one call that an error is made from.
 
     `version` is what the caller asked for ("" = the promoted one). `code` is the name of the

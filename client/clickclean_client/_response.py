@@ -44,7 +44,7 @@ def result_from_response(
         ProtocolError: an output is missing, unknown or there twice, or its dtype, shape, row
             count or data disagree with the metadata, with the options or with each other.
     """
-    specs = {spec.name: spec for spec in metadata.outputs}
+    specs = metadata._outputs
     wanted = specs if options is PLAIN else dict(options.asked(metadata, call)) or specs
     classified = dict(options.classify)
     outputs: dict[str, NDArray[Any]] = {}

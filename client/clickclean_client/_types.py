@@ -101,11 +101,15 @@ class ModelMetadata:
     fingerprint: str = ""
     # What `_checks` made of it; None before the first check.
     _prepared: Any = field(default=None, init=False, repr=False, compare=False)
+    _outputs: dict[str, TensorSpec] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.max_batch:
             object.__setattr__(self, "inputs", tuple(map(_batched, self.inputs)))
             object.__setattr__(self, "outputs", tuple(map(_batched, self.outputs)))
+        self._outputs.update((spec.name, spec) for spec in self.outputs)
 
     def to_json(self) -> str:
         """This schema as a text that `from_json` reads, and people read, compare and edit."""

@@ -89,6 +89,7 @@ def id_field(request_id: str) -> bytes:
     return b"%c%b%b" % (_ID, varint(len(data)), data)
 
 
+@lru_cache(maxsize=4 * HEADERS_KEPT)
 def timeout_field(timeout_us: int) -> bytes:
     """The entry `timeout` of a request's parameters, at least 1: 0 would mean no timeout."""
     number = varint(max(1, timeout_us))
@@ -110,6 +111,9 @@ class WireTensor(NamedTuple):
     datatype: str
     shape: tuple[int, ...]
     contents: Any
+
+
+_Header = tuple[str, str, Mapping[str, Parameter], tuple[WireTensor, ...], bool]
 
 
 class WireResponse(NamedTuple):
@@ -136,6 +140,10 @@ def read_response(data: bytes, call: Call) -> WireResponse:
     Raises:
         ProtocolError: the bytes are no such message, or are cut off.
     """
+    like = _like.get(len(data))
+    if like is not None and data.startswith(like[0]):
+        # All but the tensor at the end is, byte for byte, what was read before.
+        return WireResponse(*like[1], "", (memoryview(data)[len(like[0]) :],))
     try:
         return _read_response(data)
     except IndexError:
@@ -145,16 +153,20 @@ def read_response(data: bytes, call: Call) -> WireResponse:
         raise ProtocolError(call, problem) from exc
 
 
+# By length: what stands before the one tensor of an answer, and what it says.
+_like: dict[int, tuple[bytes, _Header]] = {}
+
+
 class _Malformed(Exception):  # noqa: N818 - becomes a ProtocolError
     """Bytes that are no message."""
 
 
-def _read_response(data: bytes) -> WireResponse:
+def _read_response(data: bytes) -> WireResponse:  # noqa: PLR0912 - each turn of one loop
     view = memoryview(data)
     raw: list[memoryview] = []
     rest: list[bytes] = []
     request_id = ""
-    rest_begins = position = 0
+    rest_begins = position = begins = 0
     for _ in range(_MOST_FIELDS + 1):
         if position >= len(data):
             break
@@ -191,7 +203,19 @@ def _read_response(data: bytes) -> WireResponse:
     joined = rest[0] if len(rest) == 1 else b"".join(rest)
     small = len(joined) <= _LARGEST_KEPT_BYTES
     header = _header(joined) if small else _header.__wrapped__(joined)
+    if small and not request_id and len(raw) == 1 and raw[0].nbytes == len(data) - begins:
+        _remember(data, begins, header)
     return WireResponse(*header, request_id, raw)
+
+
+def _remember(data: bytes, begins: int, header: _Header) -> None:
+    """The next answer with this length and beginning says the same, but for the tensor at the end.
+
+    Threads may add at once; what one of them loses is read again.
+    """
+    if len(_like) >= HEADERS_KEPT:
+        _like.clear()
+    _like[len(data)] = data[:begins], header
 
 
 def _long_varint(data: bytes, position: int) -> tuple[int, int]:
@@ -226,7 +250,7 @@ def _after_number(data: bytes, position: int, tag: int) -> int:
 
 
 @lru_cache(maxsize=HEADERS_KEPT)
-def _header(data: bytes) -> tuple[str, str, Mapping[str, Parameter], tuple[WireTensor, ...], bool]:
+def _header(data: bytes) -> _Header:
     """All of an answer but its id and its raw tensors; or DecodeError or _Malformed."""
     message = service_pb2.ModelInferResponse.FromString(data)
     for tensor in message.outputs:
