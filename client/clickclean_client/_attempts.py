@@ -25,7 +25,6 @@ from clickclean_client._effects import (
 )
 from clickclean_client._errors import Repeat, rule_of
 from clickclean_client._exceptions import (
-    AccessRefused,
     ClientError,
     DeadlineExceeded,
     InvalidRequest,
@@ -37,11 +36,11 @@ from clickclean_client._exceptions import (
 from clickclean_client._latencies import Latencies
 from clickclean_client._lookup import Lookup
 from clickclean_client._observe import AttemptRecord
-from clickclean_client._pool import PROBE_TIMEOUT_S, SERVER, Key, Peer, Pool
+from clickclean_client._pool import Peer, Pool
+from clickclean_client._probes import probe
 from clickclean_client._request import InferMessage
 from clickclean_client._rpcs import INFER, RPCS
 from clickclean_client._settings import Hedge, Retry
-from clickclean_client.protocol import service_pb2
 
 _Result = TypeVar("_Result")
 
@@ -178,7 +177,7 @@ class Attempts:
             yield Resolve(0.0 if self._pool.peers else ask.left_s)
         due = self._pool.probe_due()
         if due is not None:
-            yield self._probe(*due, ask)
+            yield probe(self._pool, *due, ask)
 
     def _chosen(self, ask: Ask, tried: Collection[Peer]) -> Sent:
         try:
@@ -359,30 +358,6 @@ class Attempts:
                 self._latencies.clear()
             times = self._latencies.setdefault(name, Latencies())
         return times
-
-    def _probe(self, peer: Peer, key: Key, ask: Ask) -> Start:
-        """Ask a blocked peer how it is, beside the call."""
-        if key == SERVER:
-            rpc, request = RPCS["ServerLive"], service_pb2.ServerLiveRequest()
-        else:
-            rpc = RPCS["ModelReady"]
-            request = service_pb2.ModelReadyRequest(name=key[0], version=key[1])
-
-        def done(reply: bytes | Failure) -> None:
-            if isinstance(reply, Failure):
-                kind = rule_of(reply.code, reply.text).kind if reply.code is not None else None
-                # A server that does not tell, or only others, is judged by its trial.
-                good = kind in {AccessRefused, ProtocolError}
-            else:
-                try:
-                    response = rpc.read(reply, ask.facts())
-                    good = bool(response.live if key == SERVER else response.ready)
-                except ProtocolError:
-                    good = False
-            self._pool.probed(peer, key, good=good)
-
-        data = request.SerializeToString()
-        return Start(Attempt(peer, rpc.path, data, PROBE_TIMEOUT_S, ask.headers, "none"), done)
 
     def _record(self, ask: Ask, sent: Sent, outcome: str) -> None:
         records = ask.progress.records
