@@ -80,7 +80,7 @@ def test_what_is_no_model(text: str, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_example_of_the_page_passes(tmp_path: Path) -> None:
-    page = ROOT / "docs" / "client.md"
+    page = ROOT / "docs" / "client-testing.md"
     texts = [block.text for block in blocks(page) if block.language == "python"]
     (example,) = [text for text in texts if "def test_a_good_answer" in text]
     (tmp_path / "test_service.py").write_text(example, encoding="utf-8")
