@@ -47,7 +47,7 @@ def connect_to(endpoint: str, golden: Golden) -> Connect:
 
     @contextmanager
     def connect() -> Iterator[Call]:
-        with Client(endpoint, timeout_s=5.0) as client:
+        with Client(endpoint, timeout_s=5.0, retry=None) as client:
             yield lambda number: client.infer(MODEL, rows[number % len(rows)])
 
     return connect

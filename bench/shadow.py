@@ -147,7 +147,9 @@ def main() -> int:
         repository = prepare(Path(folder))
         with (
             serving(repository.root) as endpoint,
-            Client(endpoint.grpc, timeout_s=5, experiment_refresh_s=SPLIT_READ_S) as client,
+            Client(
+                endpoint.grpc, timeout_s=5, retry=None, experiment_refresh_s=SPLIT_READ_S
+            ) as client,
         ):
             ask_round(client, pool, options.rate, WARM_S, 0)
             for pair in range(options.pairs):

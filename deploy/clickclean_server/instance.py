@@ -41,7 +41,7 @@ class Instance:
     def __init__(self, launch: Launch, owner: Owner, log: Path) -> None:
         endpoint = f"{HOST}:{launch.ports.grpc}"
         self.process = TritonProcess(launch, owner, log)
-        self.client = Client(endpoint, exact=True)
+        self.client = Client(endpoint, exact=True, retry=None)
         self.admin = Admin(endpoint, key=launch.key, timeout_s=LOAD_TIMEOUT_S)
         self.prober = Prober(self.client, self.admin)
 

@@ -71,7 +71,8 @@ class Execution:
         """Open the connections, so that no timed request has to."""
         spec = self.plan.spec
         for _ in range(math.ceil(self.plan.users / USERS_PER_CONNECTION)):
-            client = Client(spec.endpoint, timeout_s=MAKE_READY_TIMEOUT_S)
+            # A repetition would hide a failure, and count as a slow answer.
+            client = Client(spec.endpoint, timeout_s=MAKE_READY_TIMEOUT_S, retry=None)
             with contextlib.suppress(ClientError):  # a failure is counted when it meets a request
                 client.metadata(spec.model, version=spec.version)
             self._clients.append(client)

@@ -60,7 +60,7 @@ class LiveServer:
         self.endpoint = address.endpoint
         self._load_timeout_s = load_timeout_s
         # Exact: what stands under one name is asked, not where else a version may be found.
-        self._client = Client(address.endpoint, timeout_s=_ASK_S, exact=True)
+        self._client = Client(address.endpoint, timeout_s=_ASK_S, exact=True, retry=None)
         self._admin = Admin(address.endpoint, key=address.key, timeout_s=_ASK_S)
 
     def close(self) -> None:
