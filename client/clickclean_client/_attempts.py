@@ -296,13 +296,13 @@ class Attempts:
             self._lookup.hurry()
         elif isinstance(error, DeadlineExceeded):
             self._times(ask.name).add(time.monotonic() - sent.began_s)
-            (pool.failed if cut else pool.faulted)(peer, key)
+            (pool.failed if cut else pool.faulted)(peer, key, answered=False)
             if ask.left_s > _USEFUL_S:
                 # Only this attempt was given up, or a proxy ended it that has less patience.
                 repeat = Repeat.ELSEWHERE
         elif isinstance(error, Overloaded):
             pool.rejected(peer, key)
-        elif repeat is Repeat.ELSEWHERE:
+        elif repeat in {Repeat.ELSEWHERE, Repeat.ONCE}:
             pool.failed(peer, key)
         elif isinstance(error, ServerFault):
             pool.faulted(peer, key)
@@ -319,7 +319,9 @@ class Attempts:
         if retry is None or not ask.repeatable or len(tried) >= retry.attempts:
             return None
         elsewhere = any(peer not in tried for peer in self._pool.peers)
-        if repeat is Repeat.NEVER or (repeat is Repeat.ELSEWHERE and not elsewhere):
+        if repeat is Repeat.NEVER or (repeat is not Repeat.ANYWHERE and not elsewhere):
+            return None
+        if repeat is Repeat.ONCE and len(tried) > 1:
             return None
         seconds = 0.0
         if not elsewhere:

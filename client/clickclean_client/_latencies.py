@@ -11,7 +11,7 @@ _BUCKETS: Final = 24 * _STEPS_PER_OCTAVE  # 50 us to 14 minutes
 _KEPT: Final = 2_000
 _FRESH: Final = 50
 
-ENOUGH: Final = 100
+ENOUGH: Final = 30
 """Answers below which a quantile means nothing."""
 
 
@@ -41,7 +41,7 @@ class Latencies:
                 self._total = sum(self._counts)
 
     def quantile_s(self, share: float) -> float | None:
-        """The time that this share of answers did not exceed; None below 100 answers.
+        """The time that this share of answers did not exceed; None below 30 answers.
 
         At most 9 % too large; up to 50 answers old.
         """

@@ -148,16 +148,21 @@ class Pool:
             peer.outstanding -= 1
             self._block(peer, SERVER)
 
-    def failed(self, peer: Peer, key: Key) -> None:
-        """A request failed because this model does not work on this peer."""
+    def failed(self, peer: Peer, key: Key, *, answered: bool = True) -> None:
+        """A request failed because this model does not work on this peer.
+
+        `answered` is false where time ran out, and the peer said nothing.
+        """
         with self._lock:
             peer.outstanding -= 1
+            self._end_trial(peer, answered=answered)
             self._block(peer, key)
 
-    def faulted(self, peer: Peer, key: Key) -> None:
+    def faulted(self, peer: Peer, key: Key, *, answered: bool = True) -> None:
         """A request failed, and whose fault it is is open: several in a row block the model."""
         with self._lock:
             peer.outstanding -= 1
+            self._end_trial(peer, answered=answered)
             count = peer.faults.get(key, 0) + 1
             if count >= FAULTS_MAX or key in peer.blocks:
                 self._block(peer, key)
@@ -168,12 +173,23 @@ class Pool:
         """A request was refused because the peer has too much to do."""
         with self._lock:
             peer.outstanding -= 1
+            self._end_trial(peer, answered=True)
             known = peer.blocks.get(key)
             if len(self._peers) > 1 and (known is None or known.state == "trial"):
                 until_s = time.monotonic() + REJECTED_PAUSE_S
                 peer.blocks[key] = _Block(until_s, REJECTED_PAUSE_S)
                 self._blocked.add(peer)
                 self._forget_useless(key)
+
+    def _end_trial(self, peer: Peer, *, answered: bool) -> None:
+        """The trial of a whole peer met a model that fails: the peer itself is there, or silent."""
+        block = peer.blocks.get(SERVER)
+        if block is None or block.state != "trial":
+            return
+        if answered:
+            self._unblock(peer, SERVER)
+        else:
+            block.state = "open"
 
     def probe_due(self) -> tuple[Peer, Key] | None:
         """A peer and key to be probed now; whoever gets it must tell `probed`."""
