@@ -135,7 +135,10 @@ class LiveModel:
         ready = sorted(version for version, (state, _) in states.items() if state == "READY")
         if set(serving.versions) <= set(ready):
             # Changed and changed back since the last look: other processes run it now.
-            self.pids = instance.pids(serving)
+            pids = instance.pids(serving)
+            if any(self.pids.get(version) and not pids.get(version) for version in pids):
+                return None  # they have died, and nothing has taken their place
+            self.pids = pids
             return Report(Step.WELL) if self.pids and not self.dead() else None
         if ready:
             return self._follow(instance, repository, serving, ready)
