@@ -134,9 +134,9 @@ def _stopping(folder: Path, table: Table) -> None:
                 server.ended(20)
                 time.sleep(0.2)
 
-            seen = crowd(server.endpoint, "single" if busy_s else "plain", busy_s, stop)
+            crowded = crowd(server.endpoint, "single" if busy_s else "plain", busy_s, stop)
         batching = "no batching" if busy_s else "batching"
-        note_crowd(table, repository, f"SIGTERM ({batching})", seen)
+        note_crowd(table, repository, f"SIGTERM ({batching})", crowded)
 
 
 def _once(endpoint: str, model: str) -> Seen:

@@ -125,7 +125,7 @@ def test_each_status_over_the_wire(code: object, fake: FakeServer, client: Clien
         ),
         (
             "RESOURCE_EXHAUSTED",
-            "Stream removed (received metadata size exceeds hard limit (value length 40139 vs. 16384)",
+            "Stream removed (received metadata size exceeds hard limit (40139 vs. 16384)",
             cc.ServerFault,
         ),
     ],
