@@ -183,7 +183,8 @@ class Attempts:
         try:
             peer = self._pool.pick(ask.key, tried)
         except LookupError:
-            raise Unavailable(ask.facts(), self._lookup.problem) from None
+            problem = self._lookup.problem or "its name was not looked up in time"
+            raise Unavailable(ask.facts(), problem) from None
         ask.progress.endpoint = peer.address
         return Sent(peer, time.monotonic())
 
