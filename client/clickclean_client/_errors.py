@@ -109,6 +109,8 @@ BY_TEXT: Final[tuple[Words, ...]] = (
     Words(_Status.UNAVAILABLE, "status: 429", Overloaded),
     # Triton says so of a model whose files are wrong; the load call was right.
     Words(_Status.INVALID_ARGUMENT, "load failed for model", ServerFault),
+    # MLServer, of a model that it does not have.
+    Words(_Status.UNKNOWN, "mlserver.errors.ModelNotFound", ModelNotFound),
     # The statistics of a model or version that is not loaded.
     Words(_Status.INVALID_ARGUMENT, "requested model", ModelNotFound),
     # A model that streams its answers, which is no fault of the protocol.
