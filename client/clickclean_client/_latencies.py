@@ -29,8 +29,10 @@ class Latencies:
 
     def add(self, seconds: float) -> None:
         """One answer took so long, or longer if it was given up."""
-        place = int(math.log2(max(seconds, _FIRST_S) / _FIRST_S) * _STEPS_PER_OCTAVE)
-        self._counts[min(place, _BUCKETS - 1)] += 1
+        place = 0
+        if seconds > _FIRST_S:
+            place = min(int(math.log2(seconds / _FIRST_S) * _STEPS_PER_OCTAVE), _BUCKETS - 1)
+        self._counts[place] += 1
         self._total += 1
         self._age += 1
         if self._age >= _FRESH:
