@@ -146,6 +146,10 @@ class Pool:
         """A request failed because the peer cannot be reached, or is stopping."""
         with self._lock:
             peer.outstanding -= 1
+            for block in peer.blocks.values():
+                # If it was the trial of its model, that one is still to be made.
+                if block.state == "trial":
+                    block.state = "open"
             self._block(peer, SERVER)
 
     def failed(self, peer: Peer, key: Key, *, answered: bool = True) -> None:

@@ -144,6 +144,24 @@ def test_a_model_is_blocked_without_the_others() -> None:
     assert peer.address in others
 
 
+def test_a_server_that_is_lost_in_the_trial_of_a_model_is_tried_again(clock: Clock) -> None:
+    pool = pool_of(2)
+    peer = pool.peers[0]
+    peer.outstanding += 1
+    pool.failed(peer, M)
+    clock.now += 1
+    assert pool.probe_due() == (peer, M)
+    pool.probed(peer, M, good=True)
+    assert pool.pick(M) is peer
+    pool.lost(peer)
+    clock.now += 1
+    assert pool.probe_due() == (peer, SERVER)
+    pool.probed(peer, SERVER, good=True)
+    assert pool.pick(M) is peer
+    pool.answered(peer, M)
+    assert not pool.blocked
+
+
 def test_a_model_that_no_server_has_blocks_nothing() -> None:
     pool = pool_of(3)
     for peer in pool.peers:
