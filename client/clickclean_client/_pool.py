@@ -231,12 +231,14 @@ class Pool:
             self.retired = [peer for peer in self.retired if peer.outstanding]
             return idle
 
-    def reset(self) -> None:
-        """Forget all connections without closing them, as a forked child has to."""
+    def reset(self) -> list[Peer]:
+        """Begin anew, as a forked child has to; gives back the peers of before, as they were."""
         self._lock = threading.RLock()
+        before = [*self._peers, *self.retired]
         self.retired = []
         self._blocked = set()
         self._set([peer for p in self._peers for peer in self._new(p.address, 1)])
+        return before
 
     def _choose(self, peers: tuple[Peer, ...], key: Key, tried: Collection[Peer]) -> Peer:
         if self._blocked or tried:
