@@ -222,8 +222,9 @@ def test_requests_of_a_sequence_are_not_repeated(kind: Any, two: list[FakeServer
     all_fail(two)
     endpoints = [server.endpoint for server in two]
     with kind(endpoints, timeout_s=20, retry=retry(backoff_s=QUICK), hedge=Hedge(0.9)) as client:
-        for number, given in enumerate([{"sequence_id": 1}, {"sequence_id": "a"}], 1):
-            error = error_of(client, parameters={**given, "sequence_start": True})
+        ids: list[int | str] = [1, "a"]
+        for number, sequence in enumerate(ids, 1):
+            error = error_of(client, parameters={"sequence_id": sequence, "sequence_start": True})
             assert type(error) is Unavailable
             assert sum(asked(two)) == number
         assert type(error_of(client, parameters={"of_my_own": 1})) is Unavailable
