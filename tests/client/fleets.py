@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
-from clickclean_client.testing import FakeServer
 
 from clickclean_client import Client, Retry, RetryBudget
+from clickclean_client.testing import FakeServer
 from tests.client.in_loop import InLoop
 
 ROW = np.zeros((1, 3), np.float32)
