@@ -120,7 +120,34 @@ BY_TEXT: Final[tuple[Words, ...]] = (
         InvalidRequest,
         "This client asks for exactly one answer; serve the model without `decoupled`.",
     ),
-    # gRPC's core: the message limit of either side, which no waiting will change ...
+    # gRPC's core on connections with TLS that did not come about ...
+    Words(
+        _Status.UNAVAILABLE,
+        "WRONG_VERSION_NUMBER",
+        Unavailable,
+        "What listens there speaks no TLS: leave tls out, or give the port that does.",
+    ),
+    Words(
+        _Status.UNAVAILABLE,
+        "CERTIFICATE_VERIFY_FAILED",
+        Unavailable,
+        "The server's certificate is not signed by the one in Tls(ca=...), or has expired.",
+    ),
+    Words(
+        _Status.UNAVAILABLE,
+        "Hostname Verification Check failed",
+        Unavailable,
+        "The server's certificate is for another name: give it as Tls(server_name=...).",
+    ),
+    # ... or were closed by a server that wanted it; a server that dies says the same ...
+    Words(
+        _Status.UNAVAILABLE,
+        "Socket closed",
+        Unavailable,
+        "The server closed the connection. If it always does, it may want encryption "
+        "(tls=Tls(...)), or a certificate of this client (mTLS).",
+    ),
+    # ... the message limit of either side, which no waiting will change ...
     Words(
         _Status.RESOURCE_EXHAUSTED,
         "message larger than max",

@@ -1,9 +1,10 @@
 """What a forked child may do: threads of gRPC do not come along, so not everything works there.
 
 Seen with gRPC 1.85 on Linux, for connections that the child opens itself: calls work after those
-of the parent, unless `GRPC_ENABLE_FORK_SUPPORT` is 0 (then they hang), or it is 1 and a call was
-under way in the parent (then they hang, too). Those of `grpc.aio` end the process, or hang, while
-the parent has connections of `grpc.aio`. What would hang is refused instead.
+of the parent, unless `GRPC_ENABLE_FORK_SUPPORT` is 0 (then they hang). Those of `grpc.aio` end the
+process, or hang, while the parent has connections of `grpc.aio`. What would hang is refused
+instead. With `GRPC_ENABLE_FORK_SUPPORT=1` a fork during a call hangs in gRPC's own handler, before
+anything here could refuse it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 # gRPC reads it when it is imported, too.
 _SUPPORT: Final = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").lower()
 _OFF: Final = _SUPPORT in {"0", "f", "false", "n", "no"}
-_ON: Final = _SUPPORT in {"1", "t", "true", "y", "yes"}
 
 
 class Forkable(Protocol):
@@ -55,7 +55,6 @@ def leave(peers: Iterable[Peer], *more: Any, asynchronous: bool = False) -> None
     """In a child: what belonged to the parent is not touched any more."""
     for peer in peers:
         if peer.wire is not None:
-            _connections.refused |= _ON and peer.outstanding > 0
             _connections.refused_async |= asynchronous
             _connections.left.append(peer.wire)
             peer.wire = None

@@ -96,8 +96,10 @@ def main(endpoint: str, kind: str, parent: str, child: str) -> None:
     for thread in threads:
         thread.join()
     said = os.read(reader, 10_000).decode()
-    print(said or f"ended with {os.waitstatus_to_exitcode(status)}")
-    print(_outcome(client) if parent != "closed" else "ok", flush=True)
+    of_child = said or f"ended with {os.waitstatus_to_exitcode(status)}"
+    of_parent = _outcome(client) if parent != "closed" else "ok"
+    sys.stdout.write(f"{of_child}\n{of_parent}\n")
+    sys.stdout.flush()
     os._exit(0)
 
 

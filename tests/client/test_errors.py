@@ -52,7 +52,7 @@ def test_a_text_row_says_more_than_its_code() -> None:
     for words in BY_TEXT:
         rule = rule_of(words.code, f"... {words.part} ...")
         plain = rule_of(words.code, "")
-        assert (rule.kind, rule.repeat) != (plain.kind, plain.repeat)
+        assert rule != plain
 
 
 def test_every_error_says_whether_the_call_is_repeated() -> None:
