@@ -118,7 +118,7 @@ BY_TEXT: Final[tuple[Words, ...]] = (
         _Status.UNIMPLEMENTED,
         "decoupled transaction policy",
         InvalidRequest,
-        "This client asks for exactly one answer; serve the model without `decoupled`.",
+        "This model may answer several times: call stream(...) instead of infer(...).",
     ),
     # gRPC's core on connections with TLS that did not come about ...
     Words(

@@ -69,6 +69,11 @@ TEXTS = {
     "Stream removed (received metadata size": NEVER,
     "received metadata size": NEVER,
     "is not healthy": ELSEWHERE,
+    "mlserver.errors.ModelNotFound": ELSEWHERE,
+    "WRONG_VERSION_NUMBER": ANYWHERE,
+    "CERTIFICATE_VERIFY_FAILED": ANYWHERE,
+    "Hostname Verification Check failed": ANYWHERE,
+    "Socket closed": ANYWHERE,
 }
 
 ROWS = [(code, "", counts) for code, counts in BY_CODE.items()]
