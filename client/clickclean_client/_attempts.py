@@ -247,19 +247,21 @@ class Attempts:
             for other in both[1:]:
                 self.unanswered(ask, other)
             raise
-        best, reply = both[-1], replies[-1][1]
-        for each, (_, its_reply) in zip(both, replies, strict=True):
-            if its_reply is not None and not isinstance(its_reply, Failure):
-                best, reply = each, its_reply
-                break
-        for each, (_, its_reply) in zip(both, replies, strict=True):
+        ends = [(each, reply) for each, (_, reply) in zip(both, replies, strict=True)]
+        best, reply = max(ends, key=_worth)
+        assert reply is not None  # noqa: S101 - a race ends when one of them has
+        for each, its_reply in ends:
             if each is best:
                 continue
             if isinstance(its_reply, Failure):
                 self.failed(its_reply, ask, each)
+                tried.append(each.peer)
+            elif each.hedge:
+                self.unanswered(ask, each)
             else:
                 # Outpaced by a request that began later: that is a sign, if several come.
-                (self._pool.unanswered if each.hedge else self._pool.faulted)(each.peer, ask.key)
+                self._pool.faulted(each.peer, ask.key, answered=False)
+                self._times(ask.name).add(time.monotonic() - each.began_s)
                 self._record(ask, each, "Cancelled")
         ask.progress.endpoint = best.peer.address
         return reply, best
@@ -374,3 +376,12 @@ class Attempts:
             took_s = time.monotonic() - sent.began_s
             start_ns = time.time_ns() - int(took_s * 1e9)
             records.append(AttemptRecord(sent.peer.address, start_ns, took_s, outcome, sent.hedge))
+
+
+def _worth(end: tuple[Sent, bytes | Failure | None]) -> int:
+    """Which end of a race counts: an answer, else a failure that forbids to send it again."""
+    _, reply = end
+    if not isinstance(reply, Failure):
+        return 0 if reply is None else 3
+    final = reply.code is None or rule_of(reply.code, reply.text).repeat is Repeat.NEVER
+    return 2 if final else 1

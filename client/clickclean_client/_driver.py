@@ -169,11 +169,13 @@ class Driver:
 
     def _race(self, race: Race) -> list[tuple[Attempt, bytes | Failure | None]]:
         ended: SimpleQueue[Any] = SimpleQueue()
-        futures: list[tuple[Attempt, Any]] = []
+        sent: list[Attempt] = []
+        futures: list[Any] = []
 
         def begin(attempt: Attempt) -> None:
+            sent.append(attempt)
             future = self._future(attempt)
-            futures.append((attempt, future))
+            futures.append(future)
             future.add_done_callback(ended.put)
 
         try:
@@ -191,13 +193,15 @@ class Driver:
         except ValueError:
             if not self.closed:
                 raise
-            return [(attempt, CLOSED) for attempt, _ in futures] or [(race.first, CLOSED)]
+            return [(attempt, CLOSED) for attempt in sent]
         finally:
-            for _, future in futures:
+            for future in futures:
                 future.cancel()
+            if self._pool.retired:
+                self._clear()
         return [
             (attempt, _reply(future) if future is done or _failed(future) else None)
-            for attempt, future in futures
+            for attempt, future in zip(sent, futures, strict=True)
         ]
 
     def _open(self, attempt: Attempt) -> Any:

@@ -54,3 +54,15 @@ def error_of(client: Any, **settings: Any) -> ClientError:
     with pytest.raises(ClientError) as caught:
         client.infer("m", x=ROW, **settings)
     return caught.value
+
+
+def under_way(client: Any) -> list[int]:
+    """How many requests the client counts as under way, for each connection."""
+    pool = getattr(client, "client", client)._core.pool
+    return [peer.outstanding for peer in (*pool.peers, *pool.retired)]
+
+
+def is_idle(server: FakeServer) -> bool:
+    """Whether no call is under way at the server; forgets those that were."""
+    server.forget_calls()
+    return server.most_at_once == 0
