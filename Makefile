@@ -39,8 +39,9 @@ fix: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-bench: $(READY) ## engine in process : our server : FastAPI, side by side
+bench: $(READY) ## engine : our server : FastAPI, then our client : tritonclient, side by side
 	$(BIN)/python bench/serving.py
+	$(BIN)/python bench/client.py
 
 clean: ## remove what was built; published versions stay
 	rm -rf $(VENV) build dist examples/*/build .mypy_cache .pytest_cache .ruff_cache

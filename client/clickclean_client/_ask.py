@@ -43,6 +43,7 @@ class Ask:
         "attempt_s",
         "compression",
         "headers",
+        "key",
         "model",
         "name",
         "number",
@@ -71,6 +72,8 @@ class Ask:
         self.repeatable = True
         self.name = model
         self.number = version
+        # What is asked of the server, as the pool remembers it.
+        self.key = (model, version)
         self.progress = Progress(endpoint)
         self._start_s = time.monotonic()
         self._end_s = self._start_s + timeout.total_s
@@ -83,16 +86,12 @@ class Ask:
     def elapsed_s(self) -> float:
         return time.monotonic() - self._start_s
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """What is asked of the server, as the pool remembers it."""
-        return self.name, self.number
-
     def to(self, name: str, number: str, *, share: float = 1.0) -> Ask:
         """The same call, sent to another name of the server, with a share of the time left."""
         other = copy.copy(self)
         other.name = name
         other.number = number
+        other.key = (name, number)
         if share < 1:
             other._end_s -= (1 - share) * self.left_s
         return other

@@ -22,6 +22,7 @@ from clickclean_client._effects import (
     Resolve,
     Start,
 )
+from clickclean_client._forks import check_opening, leave, renew_in_child
 from clickclean_client._lookup import Lookup, address_of
 from clickclean_client._pool import Peer, Pool
 from clickclean_client.protocol import grpc
@@ -36,8 +37,8 @@ class OtherLoopError(RuntimeError):
 class AsyncDriver:
     """The connections of one client on one event loop, that of its first call.
 
-    Construction does no I/O. A forked child has no loop of its parent, so it needs a client of
-    its own.
+    Construction does no I/O. After a fork the child has connections of its own, on a loop of its
+    own, if the parent had none: see `_forks`.
     """
 
     def __init__(self, pool: Pool, lookup: Lookup, security: Security) -> None:
@@ -48,6 +49,7 @@ class AsyncDriver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._looking: asyncio.Task[None] | None = None
         self._hanging_up: set[asyncio.Task[None]] = set()
+        renew_in_child(self)
 
     async def run(self, effects: Effects[_Result]) -> _Result:
         """Carry out what is yielded until it returns.
@@ -117,6 +119,13 @@ class AsyncDriver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def begin_in_child(self) -> None:
+        """After a fork."""
+        leave(self._pool.reset(), self._loop, self._looking, self._hanging_up, asynchronous=True)
+        self._lookup.reset()
+        self._loop = self._looking = None
+        self._hanging_up = set()
 
     def _enter(self, effects: Effects[Any]) -> None:
         loop = asyncio.get_running_loop()
@@ -219,6 +228,7 @@ class AsyncDriver:
     def _connect(self, peer: Peer) -> Wire:
         if self.closed:
             raise grpc.aio.UsageError
+        check_opening(peer.address, asynchronous=True)
         wire = peer.wire = self._security.open(grpc.aio, peer.address)
         return wire
 

@@ -23,6 +23,7 @@ from clickclean_client._effects import (
     Resolve,
     Start,
 )
+from clickclean_client._endings import closed_error, out_of_time
 from clickclean_client._errors import Repeat, rule_of
 from clickclean_client._exceptions import (
     ClientError,
@@ -112,7 +113,7 @@ class Attempts:
         failure: ClientError | None = None
         while True:
             if ask.left_s <= 0:
-                raise _out_of_time(ask, failure) from failure
+                raise out_of_time(ask, failure)
             if self._lookup.due() or self._pool.blocked:
                 yield from self._upkeep(ask)
             sent = self._chosen(ask, tried)
@@ -128,11 +129,13 @@ class Attempts:
                 raise
             if not isinstance(reply, Failure):
                 return self._take(reply, rpc, ask, sent)
+            earlier = failure
             failure, repeat = self.failed(reply, ask, sent, cut=cut_s is not None)
             tried.append(sent.peer)
             pause = self.pause(repeat, ask, tried)
             if pause is None:
-                raise failure
+                timed_out = isinstance(failure, DeadlineExceeded)
+                raise out_of_time(ask, earlier, failure) if timed_out else failure
             if pause.seconds:
                 yield pause
 
@@ -183,7 +186,8 @@ class Attempts:
         try:
             peer = self._pool.pick(ask.key, tried)
         except LookupError:
-            raise Unavailable(ask.facts(), self._lookup.problem) from None
+            problem = self._lookup.problem or "its name was not looked up in time"
+            raise Unavailable(ask.facts(), problem) from None
         ask.progress.endpoint = peer.address
         return Sent(peer, time.monotonic())
 
@@ -289,20 +293,23 @@ class Attempts:
             return closed_error(ask), Repeat.NEVER
         rule = rule_of(reply.code, reply.text)
         repeat = rule.repeat
-        error = rule.kind(ask.facts(reply.code.name, reply.text), hint=rule.hint)
+        took_s = time.monotonic() - sent.began_s
+        call = ask.facts(reply.code.name, reply.text)
+        if rule.kind is DeadlineExceeded and ask.left_s > _USEFUL_S:
+            # Only this attempt was given up, or a proxy ended it that has less patience.
+            repeat = Repeat.ELSEWHERE
+            call = call._replace(timeout_s=round(took_s, 3))
+        error = rule.kind(call, hint=rule.hint)
         error.__cause__ = reply.cause
         if isinstance(error, Unavailable):
             pool.lost(peer)
             self._lookup.hurry()
         elif isinstance(error, DeadlineExceeded):
-            self._times(ask.name).add(time.monotonic() - sent.began_s)
-            (pool.failed if cut else pool.faulted)(peer, key)
-            if ask.left_s > _USEFUL_S:
-                # Only this attempt was given up, or a proxy ended it that has less patience.
-                repeat = Repeat.ELSEWHERE
+            self._times(ask.name).add(took_s)
+            (pool.failed if cut else pool.faulted)(peer, key, answered=False)
         elif isinstance(error, Overloaded):
             pool.rejected(peer, key)
-        elif repeat is Repeat.ELSEWHERE:
+        elif repeat in {Repeat.ELSEWHERE, Repeat.ONCE}:
             pool.failed(peer, key)
         elif isinstance(error, ServerFault):
             pool.faulted(peer, key)
@@ -319,7 +326,9 @@ class Attempts:
         if retry is None or not ask.repeatable or len(tried) >= retry.attempts:
             return None
         elsewhere = any(peer not in tried for peer in self._pool.peers)
-        if repeat is Repeat.NEVER or (repeat is Repeat.ELSEWHERE and not elsewhere):
+        if repeat is Repeat.NEVER or (repeat is not Repeat.ANYWHERE and not elsewhere):
+            return None
+        if repeat is Repeat.ONCE and len(tried) > 1:
             return None
         seconds = 0.0
         if not elsewhere:
@@ -365,18 +374,3 @@ class Attempts:
             took_s = time.monotonic() - sent.began_s
             start_ns = time.time_ns() - int(took_s * 1e9)
             records.append(AttemptRecord(sent.peer.address, start_ns, took_s, outcome, sent.hedge))
-
-
-def _out_of_time(ask: Ask, failure: ClientError | None) -> ClientError:
-    if failure is None or isinstance(failure, DeadlineExceeded):
-        return failure or DeadlineExceeded(ask.facts())
-    return DeadlineExceeded(ask.facts(), f"an earlier attempt failed: {failure}")
-
-
-def closed_error(ask: Ask) -> InvalidRequest:
-    """What a call on a closed client gets."""
-    return InvalidRequest(
-        ask.facts(),
-        "the client is closed",
-        hint="Keep the client open as long as calls are made; it serves many callers at once.",
-    )

@@ -6,6 +6,7 @@ import math
 import threading
 
 from clickclean_client._exceptions import Call, InvalidRequest
+from clickclean_client._forks import renew_in_child
 
 
 class RetryBudget:
@@ -35,6 +36,11 @@ class RetryBudget:
         self.refused = 0
         # A young process may repeat a few calls before it has earned anything.
         self._tokens = self.reserve / 5
+        self.begin_in_child()
+        renew_in_child(self)
+
+    def begin_in_child(self) -> None:
+        """After a fork: whoever held the lock is not there."""
         self._lock = threading.Lock()
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
@@ -35,8 +34,7 @@ _SPLIT_TRIES: Final = 3
 """How often a split batch is asked for anew because versions changed between its parts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
+class Feed(NamedTuple):
     """What one call sends. With `split`, more rows than the model takes go in several requests."""
 
     arrays: Arrays
@@ -80,7 +78,7 @@ class Calls:
         Raises:
             ClientError: the subclass that fits.
         """
-        metadata = yield from self.metadata(ask)
+        metadata = self._metadata.get(ask.key) or (yield from self.metadata(ask))
         try:
             sent = yield from self._send(feed, metadata, ask)
         except ModelNotFound:

@@ -24,8 +24,6 @@ _OPTIONS: Final = (
     # gRPC waits up to 120 s between attempts to connect; a restarted server is back in 2 s.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # gRPC's own retries would not count against the budget.
-    ("grpc.enable_retries", 0),
     # A peer that vanished without a word is noticed between calls, too.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),

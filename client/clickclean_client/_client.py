@@ -49,7 +49,8 @@ class Client:
     every `experiment_refresh_s`, beside the calls; `experiment_log` takes what happened. With
     `exact`, only the names that are given are asked: for tools that prove what stands there.
 
-    Construction does no I/O. After a fork, the child opens connections of its own.
+    Construction does no I/O. After a fork the child begins anew with connections of its own, unless
+    the environment has `GRPC_ENABLE_FORK_SUPPORT` (see docs/client.md).
 
     Raises:
         InvalidRequest: a setting is malformed.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -26,6 +24,7 @@ from clickclean_client._effects import (
     Resolve,
     Start,
 )
+from clickclean_client._forks import check_opening, leave, renew_in_child
 from clickclean_client._lookup import Lookup, address_of
 from clickclean_client._pool import Peer, Pool
 from clickclean_client.protocol import grpc
@@ -37,7 +36,7 @@ class Driver:
     """The connections of one client; safe for many threads. Construction does no I/O.
 
     After a fork the child has connections of its own, opened at its first call; those of the
-    parent are left to the parent.
+    parent are left to the parent. See `_forks` for where that is not possible.
     """
 
     def __init__(self, pool: Pool, lookup: Lookup, security: Security) -> None:
@@ -47,8 +46,7 @@ class Driver:
         self._security = security
         self._lock = threading.Lock()
         self._looked_up = threading.Event()
-        here = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _begin_in_child(here()))
+        renew_in_child(self)
 
     def run(self, effects: Effects[_Result]) -> _Result:
         """Carry out what is yielded until it returns.
@@ -116,6 +114,12 @@ class Driver:
             peers = [*self._pool.peers, *self._pool.retired]
         for peer in peers:
             self._hang_up(peer)
+
+    def begin_in_child(self) -> None:
+        """After a fork."""
+        self._lock = threading.Lock()
+        leave(self._pool.reset())
+        self._lookup.reset()
 
     def _do(self, effect: Effect) -> Any:
         match effect:
@@ -213,6 +217,7 @@ class Driver:
             if self.closed:
                 raise ValueError
             if peer.wire is None:
+                check_opening(peer.address)
                 peer.wire = self._security.open(grpc, peer.address)
             wire: Wire = peer.wire
             return wire
@@ -255,13 +260,6 @@ class Driver:
             self._lookup.end(found, failures)
             self._pool.update(self._lookup.addresses)
             looked_up.set()
-
-
-def _begin_in_child(driver: Driver | None) -> None:
-    if driver is not None:
-        driver._lock = threading.Lock()
-        driver._pool.reset()
-        driver._lookup.reset()
 
 
 def _reply(future: Any) -> bytes | Failure:

@@ -52,6 +52,8 @@ class Repeat(enum.Enum):
     NEVER = "never"
     ELSEWHERE = "elsewhere"
     """At another endpoint only: this one would say the same again."""
+    ONCE = "once"
+    """At one other endpoint, and then no more: it may be the request that kills."""
     ANYWHERE = "anywhere"
     """At another endpoint, or at the same one after a pause."""
 
@@ -104,6 +106,14 @@ BY_TEXT: Final[tuple[Words, ...]] = (
     ),
     # What a stopping tritonserver sends; this client did not cancel ("Channel closed!").
     Words(_Status.CANCELLED, "CANCELLED", Unavailable),
+    # A server, or a proxy, that resets the stream; this client did not cancel.
+    Words(_Status.CANCELLED, "RST_STREAM", Unavailable),
+    # HTTP's "too many requests", from a proxy.
+    Words(_Status.UNAVAILABLE, "status: 429", Overloaded),
+    # Triton says so of a model whose files are wrong; the load call was right.
+    Words(_Status.INVALID_ARGUMENT, "load failed for model", ServerFault),
+    # MLServer, of a model that it does not have.
+    Words(_Status.UNKNOWN, "mlserver.errors.ModelNotFound", ModelNotFound),
     # The statistics of a model or version that is not loaded.
     Words(_Status.INVALID_ARGUMENT, "requested model", ModelNotFound),
     # A model that streams its answers, which is no fault of the protocol.
@@ -113,22 +123,49 @@ BY_TEXT: Final[tuple[Words, ...]] = (
         InvalidRequest,
         "This client asks for exactly one answer; serve the model without `decoupled`.",
     ),
-    # gRPC's core: the message limit of either side, which no waiting will change ...
+    # gRPC's core on connections with TLS that did not come about ...
+    Words(
+        _Status.UNAVAILABLE,
+        "WRONG_VERSION_NUMBER",
+        Unavailable,
+        "What listens there speaks no TLS: leave tls out, or give the port that does.",
+    ),
+    Words(
+        _Status.UNAVAILABLE,
+        "CERTIFICATE_VERIFY_FAILED",
+        Unavailable,
+        "The server's certificate is not signed by the one in Tls(ca=...), or has expired.",
+    ),
+    Words(
+        _Status.UNAVAILABLE,
+        "Hostname Verification Check failed",
+        Unavailable,
+        "The server's certificate is for another name: give it as Tls(server_name=...).",
+    ),
+    # ... or were closed by a server that wanted it; a server that dies says the same ...
+    Words(
+        _Status.UNAVAILABLE,
+        "Socket closed",
+        Unavailable,
+        "The server closed the connection. If it always does, it may want encryption "
+        "(tls=Tls(...)), or a certificate of this client (mTLS).",
+    ),
+    # ... the message limit of either side, which no waiting will change ...
     Words(
         _Status.RESOURCE_EXHAUSTED,
         "message larger than max",
         InvalidRequest,
         "Send smaller batches.",
     ),
-    # ... protobuf's limit of 2 GiB, met before anything is sent ...
+    # ... an error text over 16 KB, which stands for some failure of the model ...
+    Words(_Status.RESOURCE_EXHAUSTED, "Stream removed (received metadata size", ServerFault),
+    # ... and headers over 8 or 16 KB, which the server refused.
     Words(
-        _Status.INTERNAL,
-        "Exception serializing request",
+        _Status.RESOURCE_EXHAUSTED,
+        "received metadata size",
         InvalidRequest,
-        "Send smaller batches.",
+        "Send fewer or shorter headers.",
     ),
-    # ... and an error text over 16 KB, which stands for some failure of the model.
-    Words(_Status.RESOURCE_EXHAUSTED, "metadata size", ServerFault),
     # It was restarted, or is another one than that which the memory was registered with.
     Words(
         _Status.NOT_FOUND,
@@ -144,9 +181,9 @@ BY_TEXT: Final[tuple[Words, ...]] = (
         InvalidRequest,
         "Give the output a larger array of the shared memory.",
     ),
-    # The process of a Python-based model has died: this request never ran, and no other one will
-    # before somebody revives it.
-    Words(_Status.INTERNAL, "is not healthy", ServerFault, "", Repeat.ELSEWHERE),
+    # The process of a Python-based model has died. New requests get this, and so does the one that
+    # it died over: that one must not go from server to server.
+    Words(_Status.INTERNAL, "is not healthy", ServerFault, "", Repeat.ONCE),
 )
 
 

@@ -11,7 +11,7 @@ _BUCKETS: Final = 24 * _STEPS_PER_OCTAVE  # 50 us to 14 minutes
 _KEPT: Final = 2_000
 _FRESH: Final = 50
 
-ENOUGH: Final = 100
+ENOUGH: Final = 30
 """Answers below which a quantile means nothing."""
 
 
@@ -29,8 +29,10 @@ class Latencies:
 
     def add(self, seconds: float) -> None:
         """One answer took so long, or longer if it was given up."""
-        place = int(math.log2(max(seconds, _FIRST_S) / _FIRST_S) * _STEPS_PER_OCTAVE)
-        self._counts[min(place, _BUCKETS - 1)] += 1
+        place = 0
+        if seconds > _FIRST_S:
+            place = min(int(math.log2(seconds / _FIRST_S) * _STEPS_PER_OCTAVE), _BUCKETS - 1)
+        self._counts[place] += 1
         self._total += 1
         self._age += 1
         if self._age >= _FRESH:
@@ -41,7 +43,7 @@ class Latencies:
                 self._total = sum(self._counts)
 
     def quantile_s(self, share: float) -> float | None:
-        """The time that this share of answers did not exceed; None below 100 answers.
+        """The time that this share of answers did not exceed; None below 30 answers.
 
         At most 9 % too large; up to 50 answers old.
         """

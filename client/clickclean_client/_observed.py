@@ -89,7 +89,7 @@ def _end(
         experiment=result.experiment if result is not None else "",
         outcome=outcome,
         duration_s=ask.elapsed_s,
-        attempts=tuple(progress.records or ()),
+        attempts=tuple(sorted(progress.records or (), key=lambda record: record.start_ns)),
         request_bytes=progress.request_bytes,
         response_bytes=progress.response_bytes,
         error=error if isinstance(error, ClientError) else None,

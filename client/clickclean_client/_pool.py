@@ -146,18 +146,27 @@ class Pool:
         """A request failed because the peer cannot be reached, or is stopping."""
         with self._lock:
             peer.outstanding -= 1
+            for block in peer.blocks.values():
+                # If it was the trial of its model, that one is still to be made.
+                if block.state == "trial":
+                    block.state = "open"
             self._block(peer, SERVER)
 
-    def failed(self, peer: Peer, key: Key) -> None:
-        """A request failed because this model does not work on this peer."""
+    def failed(self, peer: Peer, key: Key, *, answered: bool = True) -> None:
+        """A request failed because this model does not work on this peer.
+
+        `answered` is false where time ran out, and the peer said nothing.
+        """
         with self._lock:
             peer.outstanding -= 1
+            self._end_trial(peer, answered=answered)
             self._block(peer, key)
 
-    def faulted(self, peer: Peer, key: Key) -> None:
+    def faulted(self, peer: Peer, key: Key, *, answered: bool = True) -> None:
         """A request failed, and whose fault it is is open: several in a row block the model."""
         with self._lock:
             peer.outstanding -= 1
+            self._end_trial(peer, answered=answered)
             count = peer.faults.get(key, 0) + 1
             if count >= FAULTS_MAX or key in peer.blocks:
                 self._block(peer, key)
@@ -168,12 +177,23 @@ class Pool:
         """A request was refused because the peer has too much to do."""
         with self._lock:
             peer.outstanding -= 1
+            self._end_trial(peer, answered=True)
             known = peer.blocks.get(key)
             if len(self._peers) > 1 and (known is None or known.state == "trial"):
                 until_s = time.monotonic() + REJECTED_PAUSE_S
                 peer.blocks[key] = _Block(until_s, REJECTED_PAUSE_S)
                 self._blocked.add(peer)
                 self._forget_useless(key)
+
+    def _end_trial(self, peer: Peer, *, answered: bool) -> None:
+        """The trial of a whole peer met a model that fails: the peer itself is there, or silent."""
+        block = peer.blocks.get(SERVER)
+        if block is None or block.state != "trial":
+            return
+        if answered:
+            self._unblock(peer, SERVER)
+        else:
+            block.state = "open"
 
     def probe_due(self) -> tuple[Peer, Key] | None:
         """A peer and key to be probed now; whoever gets it must tell `probed`."""
@@ -211,12 +231,14 @@ class Pool:
             self.retired = [peer for peer in self.retired if peer.outstanding]
             return idle
 
-    def reset(self) -> None:
-        """Forget all connections without closing them, as a forked child has to."""
+    def reset(self) -> list[Peer]:
+        """Begin anew, as a forked child has to; gives back the peers of before, as they were."""
         self._lock = threading.RLock()
+        before = [*self._peers, *self.retired]
         self.retired = []
         self._blocked = set()
         self._set([peer for p in self._peers for peer in self._new(p.address, 1)])
+        return before
 
     def _choose(self, peers: tuple[Peer, ...], key: Key, tried: Collection[Peer]) -> Peer:
         if self._blocked or tried:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,17 @@ def result_from_response(
         ProtocolError: an output is missing, unknown or there twice, or its dtype, shape, row
             count or data disagree with the metadata, with the options or with each other.
     """
+    last = metadata._last
+    if last is not None and options is PLAIN:
+        quick = _as_last(last, response, batch)
+        if quick is not None:
+            return InferResult(
+                quick,
+                model=call.model,
+                version=response.model_version,
+                request_id=response.request_id,
+                parameters=response.parameters,
+            )
     specs = metadata._outputs
     wanted = specs if options is PLAIN else dict(options.asked(metadata, call)) or specs
     classified = dict(options.classify)
@@ -71,6 +82,8 @@ def result_from_response(
     if len(outputs) < len(wanted):
         missing = next(name for name in wanted if name not in outputs)
         raise ProtocolError(call, f"the output {missing!r} is missing")
+    if options is PLAIN:
+        object.__setattr__(metadata, "_last", _last_of(response, outputs, batch))
     return InferResult(
         outputs,
         model=call.model,
@@ -79,6 +92,44 @@ def result_from_response(
         parameters=response.parameters,
         rankings=rankings,
     )
+
+
+class _Last(NamedTuple):
+    """An answer that was right, as it was announced, and how its tensors are read."""
+
+    outputs: tuple[WireTensor, ...]
+    batch: int
+    arrays: tuple[tuple[str, tuple[int, ...], np.dtype[Any], int], ...]
+
+
+def _last_of(
+    response: WireResponse, outputs: Mapping[str, NDArray[Any]], batch: int
+) -> _Last | None:
+    """What to know the next answer by; None if there is more to check than sizes."""
+    if response.typed or len(outputs) != len(response.outputs):
+        return None
+    if any(array.dtype.kind in "bO" for array in outputs.values()):
+        return None
+    arrays = [(name, array.shape, array.dtype, array.nbytes) for name, array in outputs.items()]
+    return _Last(response.outputs, batch, tuple(arrays))
+
+
+def _as_last(last: _Last, response: WireResponse, batch: int) -> dict[str, NDArray[Any]] | None:
+    """The arrays of an answer that was announced like the last one; None if it was not.
+
+    What is announced is one object as long as its bytes are the same (`read_response`).
+    """
+    if response.outputs is not last.outputs or batch != last.batch:
+        return None
+    if len(response.raw) != len(last.arrays):
+        return None
+    found: dict[str, NDArray[Any]] = {}
+    for (name, shape, dtype, size), raw in zip(last.arrays, response.raw, strict=True):
+        if raw.nbytes != size:
+            return None
+        array: NDArray[Any] = np.ndarray(shape, dtype, raw)
+        found[name] = array if array.flags.aligned else np.ndarray(shape, dtype, bytes(raw))
+    return found
 
 
 def _data(response: WireResponse, call: Call) -> Sequence[Any]:

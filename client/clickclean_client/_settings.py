@@ -89,7 +89,7 @@ class Hedge:
     """When a call that has no answer yet is sent to a second endpoint as well.
 
     After `after_s` seconds; None means the `quantile` of the answer times observed of late, once
-    there are 100. The first answer counts and the other attempt is cancelled, so the model may
+    there are 30. The first answer counts and the other attempt is cancelled, so the model may
     run twice. See Dean and Barroso, "The Tail at Scale", CACM 2013.
 
     Raises:

@@ -101,6 +101,8 @@ class ModelMetadata:
     fingerprint: str = ""
     # What `_checks` made of it; None before the first check.
     _prepared: Any = field(default=None, init=False, repr=False, compare=False)
+    # How `_response` read the last answer, if it was of the usual kind.
+    _last: Any = field(default=None, init=False, repr=False, compare=False)
     _outputs: dict[str, TensorSpec] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -134,9 +134,7 @@ class LiveModel:
             return Report(Step.BUSY, str(exc), tuple(serving.versions))
         ready = sorted(version for version, (state, _) in states.items() if state == "READY")
         if set(serving.versions) <= set(ready):
-            # Changed and changed back since the last look: other processes run it now.
-            self.pids = instance.pids(serving)
-            return Report(Step.WELL) if self.pids and not self.dead() else None
+            return self._recognise(instance.pids(serving))
         if ready:
             return self._follow(instance, repository, serving, ready)
         if any(state == "LOADING" for state, _ in states.values()):
@@ -145,6 +143,16 @@ class LiveModel:
             return None
         self._forget()
         return Report(Step.UNLOADED, "", tuple(serving.versions))
+
+    def _recognise(self, pids: dict[int, set[int]]) -> Report | None:
+        """What was changed and changed back since the last look: other processes run it now.
+
+        None where the old ones have died and nothing has taken their place.
+        """
+        if any(self.pids.get(version) and not found for version, found in pids.items()):
+            return None
+        self.pids = pids
+        return Report(Step.WELL) if pids and not self.dead() else None
 
     def _follow(
         self, instance: Instance, repository: Repository, serving: Promoted, ready: list[int]

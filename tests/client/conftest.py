@@ -5,6 +5,7 @@ import pytest
 from clickclean_client import Client
 from clickclean_client.testing import FakeServer
 from tests.client.challengers import INPUTS
+from tests.client.fleets import retry
 
 
 @pytest.fixture
@@ -16,5 +17,5 @@ def fake() -> Iterator[FakeServer]:
 
 @pytest.fixture
 def client(fake: FakeServer) -> Iterator[Client]:
-    with Client(fake.endpoint, timeout_s=20) as opened:
+    with Client(fake.endpoint, timeout_s=20, retry=retry()) as opened:
         yield opened

@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
-from clickclean_client.testing import FakeServer
+import pytest
 
-from clickclean_client import Client, Retry, RetryBudget
+from clickclean_client import Client, ClientError, Retry, RetryBudget
+from clickclean_client.testing import FakeServer
 from tests.client.in_loop import InLoop
 
 ROW = np.zeros((1, 3), np.float32)
@@ -46,3 +47,10 @@ def warm(client: Any, servers: list[FakeServer], calls: int = 40) -> None:
 def asked(servers: list[FakeServer], rpc: str = "ModelInfer") -> list[int]:
     """How often each server was called."""
     return [server.calls[rpc] for server in servers]
+
+
+def error_of(client: Any, **settings: Any) -> ClientError:
+    """What a call to `m` fails with."""
+    with pytest.raises(ClientError) as caught:
+        client.infer("m", x=ROW, **settings)
+    return caught.value

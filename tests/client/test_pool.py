@@ -144,6 +144,24 @@ def test_a_model_is_blocked_without_the_others() -> None:
     assert peer.address in others
 
 
+def test_a_server_that_is_lost_in_the_trial_of_a_model_is_tried_again(clock: Clock) -> None:
+    pool = pool_of(2)
+    peer = pool.peers[0]
+    peer.outstanding += 1
+    pool.failed(peer, M)
+    clock.now += 1
+    assert pool.probe_due() == (peer, M)
+    pool.probed(peer, M, good=True)
+    assert pool.pick(M) is peer
+    pool.lost(peer)
+    clock.now += 1
+    assert pool.probe_due() == (peer, SERVER)
+    pool.probed(peer, SERVER, good=True)
+    assert pool.pick(M) is peer
+    pool.answered(peer, M)
+    assert not pool.blocked
+
+
 def test_a_model_that_no_server_has_blocks_nothing() -> None:
     pool = pool_of(3)
     for peer in pool.peers:
@@ -263,3 +281,37 @@ def test_counts_stay_right_with_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert [peer.outstanding for peer in pool.peers] == [0, 0, 0]
+
+
+def test_the_trial_of_a_server_that_loads_its_model_still(clock: Clock) -> None:
+    pool = pool_of(2)
+    lost = block_server(pool)
+    clock.now += 1
+    pool.probe_due()
+    pool.probed(lost, SERVER, good=True)
+    assert pool.pick(M) is lost
+    pool.failed(lost, M)
+    assert [*lost.blocks] == [M], "the server is there, its model is not"
+    clock.now += 1
+    assert pool.probe_due() == (lost, M)
+    pool.probed(lost, M, good=True)
+    assert pool.pick(M) is lost
+    pool.answered(lost, M)
+    assert not pool.blocked
+
+
+def test_a_trial_that_nobody_answered_is_made_again(clock: Clock) -> None:
+    pool = pool_of(2)
+    lost = block_server(pool)
+    clock.now += 1
+    pool.probe_due()
+    pool.probed(lost, SERVER, good=True)
+    assert pool.pick(M) is lost
+    pool.failed(lost, M, answered=False)
+    assert set(lost.blocks) == {SERVER, M}
+    clock.now += 1
+    assert pool.probe_due() == (lost, M)
+    pool.probed(lost, M, good=True)
+    assert pool.pick(M) is lost
+    pool.answered(lost, M)
+    assert not pool.blocked

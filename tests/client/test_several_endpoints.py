@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from clickclean_client.testing import FakeServer
 
 from clickclean_client import (
     Balancing,
@@ -17,6 +16,7 @@ from clickclean_client import (
     Timeout,
     Unavailable,
 )
+from clickclean_client.testing import FakeServer
 from tests.client.challengers import until
 from tests.client.fleets import BOTH, INPUTS, ROW, asked, fakes, retry, warm
 

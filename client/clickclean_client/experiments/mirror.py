@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clickclean_client._ask import Ask, Step
 from clickclean_client._attempts import Done
 from clickclean_client._exceptions import Cancelled, ClientError
+from clickclean_client._forks import renew_in_child
 from clickclean_client._response import result_from_response
 from clickclean_client._rpcs import INFER
 from clickclean_client.experiments.agreement import agreement
@@ -58,12 +59,18 @@ class Mirror:
     def __init__(self, send: Callable[[Step, Done], Any], log: ExperimentLog | None) -> None:
         self._begin = send
         self._log = log
+        self._answered = self._failed = self._dropped = 0
+        self._closed = False
+        self.begin_in_child()
+        renew_in_child(self)
+
+    def begin_in_child(self) -> None:
+        """After a fork: the thread and what it had to do are the parent's."""
         self._inbox: SimpleQueue[Mirrored | _Ended | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._under_way: dict[int, Any] = {}
-        self._pending = self._answered = self._failed = self._dropped = 0
-        self._closed = False
+        self._pending = 0
 
     @property
     def counts(self) -> ShadowCounts:

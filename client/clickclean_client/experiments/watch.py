@@ -14,6 +14,7 @@ from clickclean_client._exceptions import (
     ExperimentError,
     ModelNotFound,
 )
+from clickclean_client._forks import renew_in_child
 from clickclean_client.experiments.split import Split
 from clickclean_client.protocol import service_pb2
 from clickclean_client.slots import challenger
@@ -36,8 +37,13 @@ class Watch:
         self._refresh_s = refresh_s
         self._asked_once = False
         self._next_s = 0.0
-        self._asking = False
         self._complained = ""
+        self.begin_in_child()
+        renew_in_child(self)
+
+    def begin_in_child(self) -> None:
+        """After a fork: whoever was asking is not there."""
+        self._asking = False
         self._lock = threading.Lock()
 
     def known(self, ask: Ask) -> Flow[Split | None]:
