@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from clickclean_client._result import Classification, InferResult
     from clickclean_client._schema import load_schema
     from clickclean_client._settings import Balancing, Hedge, Retry, Timeout, Tls
+    from clickclean_client._shared_memory import SharedMemory
     from clickclean_client._types import Axis, ModelMetadata, TensorSpec
     from clickclean_client.admin import Admin, Duration, ModelState, ModelStatistics
     from clickclean_client.experiments.log import ExperimentLog
@@ -95,6 +96,7 @@ __all__ = [
     "SchemaError",
     "ServerFault",
     "ShadowCounts",
+    "SharedMemory",
     "Split",
     "TensorSpec",
     "Timeout",
@@ -126,6 +128,7 @@ _HOMES = {
     "Retry": "_settings",
     "RetryBudget": "_budget",
     "ShadowCounts": "experiments.mirror",
+    "SharedMemory": "_shared_memory",
     "Split": "experiments.split",
     "TensorSpec": "_types",
     "Timeout": "_settings",

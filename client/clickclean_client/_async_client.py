@@ -6,13 +6,14 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from clickclean_client._async_driver import AsyncDriver
-from clickclean_client._core import Core, Inputs, Options
+from clickclean_client._core import Core, Inputs, Options, Outputs
 from clickclean_client._many import checked_concurrency
 from clickclean_client._result import InferResult
 from clickclean_client._settings import Balancing, Hedge, Retry, Timeout, Tls
@@ -21,6 +22,7 @@ from clickclean_client._wire import Parameter
 
 if TYPE_CHECKING:
     from clickclean_client._observe import Hook
+    from clickclean_client._shared_memory import SharedMemory
     from clickclean_client.experiments.log import ExperimentLog
     from clickclean_client.experiments.mirror import ShadowCounts
 
@@ -94,7 +96,7 @@ class AsyncClient:
         *,
         version: str | int | None = None,
         key: str | int | None = None,
-        outputs: Sequence[str] | None = None,
+        outputs: Outputs | None = None,
         classify: Mapping[str, int] | None = None,
         timeout_s: float | Timeout | None = None,
         request_id: str = "",
@@ -134,7 +136,7 @@ class AsyncClient:
             InvalidRequest: `concurrency` is not from 1 to 1024.
             ClientError: what `infer` raises.
         """
-        checked_concurrency(concurrency)
+        checked_concurrency(concurrency, settings)
         return self._many(model, feeds, concurrency, settings)
 
     def stream(
@@ -199,6 +201,33 @@ class AsyncClient:
             ClientError: the server answered something else than yes or no.
         """
         return await self._driver.run(self._core.is_ready(model, version, timeout_s))
+
+    @asynccontextmanager
+    async def shared_memory(
+        self,
+        *,
+        size_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | Timeout | None = None,
+    ) -> AsyncIterator[SharedMemory]:
+        """See `Client.shared_memory`.
+
+        Raises:
+            InvalidRequest: there is not that much memory, or a server cannot open it.
+            AccessRefused: a server wants a key.
+            ClientError: any other of its subclasses.
+        """
+        memory = await asyncio.to_thread(self._core.registrations.make, size_bytes, headers)
+        try:
+            await self._driver.run(
+                self._core.registrations.register(memory, self._core.ask(timeout_s=timeout_s))
+            )
+            yield memory
+        finally:
+            memory.close()
+            await self._driver.run(
+                self._core.registrations.unregister(memory, self._core.ask(timeout_s=timeout_s))
+            )
 
     def exactly(self) -> AsyncClient:
         """See `Client.exactly`."""

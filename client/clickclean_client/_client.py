@@ -8,12 +8,13 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from clickclean_client._core import Core, Inputs, Options
+from clickclean_client._core import Core, Inputs, Options, Outputs
 from clickclean_client._driver import Driver
 from clickclean_client._many import checked_concurrency
 from clickclean_client._result import InferResult
@@ -23,6 +24,7 @@ from clickclean_client._wire import Parameter
 
 if TYPE_CHECKING:
     from clickclean_client._observe import Hook
+    from clickclean_client._shared_memory import SharedMemory
     from clickclean_client.experiments.log import ExperimentLog
     from clickclean_client.experiments.mirror import ShadowCounts
 
@@ -110,7 +112,7 @@ class Client:
         *,
         version: str | int | None = None,
         key: str | int | None = None,
-        outputs: Sequence[str] | None = None,
+        outputs: Outputs | None = None,
         classify: Mapping[str, int] | None = None,
         timeout_s: float | Timeout | None = None,
         request_id: str = "",
@@ -135,7 +137,8 @@ class Client:
         takes part in the experiment of the model, if there is one: the key decides between the
         champion and the challenger, and the champion answers for a challenger that fails.
 
-        `outputs` names those that are wanted (None = all). `classify` gives, for an output, how
+        `outputs` names those that are wanted (None = all); a mapping gives arrays in shared memory
+        to write them to (see `shared_memory`), or None. `classify` gives, for an output, how
         many of its largest elements are wanted instead of all: see `InferResult.classes`.
         `priority` is that of Triton's queue (1 is the highest), `parameters` are the request's.
         `headers` are sent in addition to the client's.
@@ -177,7 +180,7 @@ class Client:
             InvalidRequest: `concurrency` is not from 1 to 1024.
             ClientError: what `infer` raises.
         """
-        checked_concurrency(concurrency)
+        checked_concurrency(concurrency, settings)
         return self._many(model, feeds, concurrency, settings)
 
     def stream(
@@ -249,6 +252,53 @@ class Client:
             ClientError: the server answered something else than yes or no.
         """
         return self._driver.run(self._core.is_ready(model, version, timeout_s))
+
+    @contextmanager
+    def shared_memory(
+        self,
+        *,
+        size_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | Timeout | None = None,
+    ) -> Iterator[SharedMemory]:
+        """Memory that this process and the servers of this client, all on this host, share.
+
+        Inputs that lie in its arrays do not travel: a request only says where they are. An
+        output whose array is given, `infer(..., outputs={"logits": array})`, is written there;
+        the result has a read-only view of it, in the shape of the answer. Nothing is copied
+        silently: what lies there but cannot be sent from there is refused. Ordinary arrays go
+        inline, beside it or alone.
+
+        The arrays must be left alone until the call has returned. A call that is given up (its
+        deadline has passed, its task was cancelled) may still be computed: another call that
+        writes to the same array waits until that has ended, inside its own deadline. Calls with
+        such outputs are neither repeated nor hedged.
+
+        All servers are told at the beginning and at the end, each within its share of
+        `timeout_s`, and one that has forgotten it, because it was restarted, when it says so.
+        `headers` are sent with that, beside the client's: the key of a server that restricts the
+        protocol `shared-memory`. After the end, arrays keep their contents and are refused in
+        calls.
+
+        Needs Linux, and Triton 2.50 or later (see `_registrations.py`).
+
+        Raises:
+            InvalidRequest: there is not that much memory, or a server cannot open it, for
+                instance because it is on another host.
+            AccessRefused: a server wants a key.
+            ClientError: any other of its subclasses.
+        """
+        memory = self._core.registrations.make(size_bytes, headers)
+        try:
+            self._driver.run(
+                self._core.registrations.register(memory, self._core.ask(timeout_s=timeout_s))
+            )
+            yield memory
+        finally:
+            memory.close()
+            self._driver.run(
+                self._core.registrations.unregister(memory, self._core.ask(timeout_s=timeout_s))
+            )
 
     def exactly(self) -> Client:
         """A client that asks only the names that are given, over this one's connections.

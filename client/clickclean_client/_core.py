@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -28,7 +29,9 @@ from clickclean_client._names import checked_model, checked_version
 from clickclean_client._observe import Hook, Hooks
 from clickclean_client._observed import observed, observed_items
 from clickclean_client._options import PLAIN, InferOptions
+from clickclean_client._places import CallMemory
 from clickclean_client._pool import Pool
+from clickclean_client._registrations import Registrations
 from clickclean_client._result import InferResult
 from clickclean_client._schema import load_schema
 from clickclean_client._settings import (
@@ -47,16 +50,18 @@ from clickclean_client.experiments.follower import Follower
 from clickclean_client.protocol import service_pb2
 
 if TYPE_CHECKING:
+    from clickclean_client._shared_memory import SharedMemory
     from clickclean_client.experiments.log import ExperimentLog
 
 Inputs = Mapping[str, NDArray[Any]]
+Outputs = Sequence[str] | Mapping[str, NDArray[Any] | None]
 Token = str | Callable[[], str]
 
 
 class Options(NamedTuple):
     """What a call asks for beside its inputs, in the caller's words."""
 
-    outputs: Sequence[str] | None
+    outputs: Outputs | None
     classify: Mapping[str, int] | None
     priority: int
     parameters: Mapping[str, Parameter] | None
@@ -107,6 +112,7 @@ class Core:
         self._hooks = Hooks(hooks)
         self._calls = Calls([load_schema(schema) for schema in schemas])
         self._homes = Homes()
+        self.registrations = Registrations(self.attempts, self.pool, self.endpoints)
         self._exact = exact
         self.follower = Follower(
             self.attempts, self._calls, log=experiment_log, refresh_s=experiment_refresh_s
@@ -165,22 +171,32 @@ class Core:
     ) -> Effects[InferResult]:
         """See `Client.infer`."""
         ask = self.ask_model(model, version, timeout_s=timeout_s, headers=headers)
-        feed = _feed(ask, inputs, named, request_id, options, split=split)
+        memories = self.registrations.memories()
+        feed = _feed(ask, inputs, named, request_id, options, memories=memories, split=split)
+        if key is not None and (self._exact or ask.version):
+            problem = "a key is given" + (" to an exact client" if self._exact else "")
+            problem += f" together with version {ask.version}" if ask.version else ""
+            hint = "A key lets the experiment choose the version; leave one of them out."
+            raise InvalidRequest(ask.facts(), problem, hint=hint)
+        memory = feed.options.memory
+        if memory is None:
+            effects = self._infer(feed, ask, key)
+        else:
+            if split or key is not None:
+                memory.refuse_outputs("split=True" if split else "a key", ask.facts())
+            effects = self.registrations.call(memory, ask, lambda: self._infer(feed, ask, key))
+        if self._hooks:
+            return observed(self._hooks, effects, ask, request_id, key_given=key is not None)
+        return effects
+
+    def _infer(self, feed: Feed, ask: Ask, key: str | int | None) -> Effects[InferResult]:
         if key is not None:
-            if self._exact or ask.version:
-                problem = "a key is given" + (" to an exact client" if self._exact else "")
-                problem += f" together with version {ask.version}" if ask.version else ""
-                hint = "A key lets the experiment choose the version; leave one of them out."
-                raise InvalidRequest(ask.facts(), problem, hint=hint)
             flow = self.follower.infer(feed, ask, key)
         elif not ask.version or self._exact:
             flow = _result(self._calls.infer(feed, ask))
         else:
             flow = _result(self._homes.visit(ask, lambda place: self._calls.infer(feed, place)))
-        effects = self.attempts.run(flow)
-        if self._hooks:
-            return observed(self._hooks, effects, ask, request_id, key_given=key is not None)
-        return effects
+        return self.attempts.run(flow)
 
     def stream(
         self,
@@ -196,8 +212,16 @@ class Core:
     ) -> Effects[None]:
         """See `Client.stream`."""
         ask = self.ask_model(model, version, timeout_s=timeout_s, headers=headers)
-        feed = _feed(ask, inputs, named, request_id, options, split=False)
-        effects = stream(self.attempts, self._calls, feed, ask)
+        memories = self.registrations.memories()
+        feed = _feed(ask, inputs, named, request_id, options, memories=memories, split=False)
+        memory = feed.options.memory
+        if memory is None:
+            effects = stream(self.attempts, self._calls, feed, ask)
+        else:
+            memory.refuse_outputs("a stream", ask.facts())
+            effects = self.registrations.call(
+                memory, ask, lambda: stream(self.attempts, self._calls, feed, ask)
+            )
         if self._hooks:
             return observed_items(self._hooks, effects, ask, request_id)
         return effects
@@ -250,13 +274,19 @@ def _feed(
     request_id: str,
     options: Options,
     *,
+    memories: Sequence[SharedMemory],
     split: bool,
 ) -> Feed:
     checked = PLAIN
+    into: Mapping[str, Any] = {}
     if options != _NONE:
         checked = InferOptions.checked(ask.facts(), **options._asdict())
         # The server counts the requests of a sequence.
         ask.repeatable = not checked.stateful
+        if isinstance(options.outputs, Mapping):
+            into = options.outputs
+    if memories or into:
+        checked = replace(checked, memory=CallMemory(memories, into, ask.facts()))
     return Feed(_joined(inputs, named, ask), _checked_id(request_id, ask), checked, split)
 
 

@@ -71,6 +71,9 @@ REPEAT: Final[dict[type[ClientError], Repeat]] = {
 }
 
 
+UNKNOWN_REGION: Final = "Unable to find shared memory region"
+
+
 class Words(NamedTuple):
     """A code that stands for several causes, and the words by which to tell this one."""
 
@@ -163,6 +166,21 @@ BY_TEXT: Final[tuple[Words, ...]] = (
         InvalidRequest,
         "Send fewer or shorter headers.",
     ),
+    # It was restarted, or is another one than that which the memory was registered with.
+    Words(
+        _Status.NOT_FOUND,
+        UNKNOWN_REGION,
+        InvalidRequest,
+        "A server forgets shared memory at a restart, and the client then registers it again; one "
+        "of several servers behind one address cannot be told. Give each its own address.",
+    ),
+    # The output's size was not known before.
+    Words(
+        _Status.INTERNAL,
+        "bytes to hold the results",
+        InvalidRequest,
+        "Give the output a larger array of the shared memory.",
+    ),
     # The process of a Python-based model has died. New requests get this, and so does the one that
     # it died over: that one must not go from server to server.
     Words(_Status.INTERNAL, "is not healthy", ServerFault, "", Repeat.ONCE),
@@ -185,6 +203,14 @@ def rule_of(code: Any, text: str) -> Rule:
             return Rule(words.kind, words.hint, repeat)
     kind = BY_CODE[code]
     return Rule(kind, "", REPEAT[kind])
+
+
+def region_is_unknown(error: ClientError) -> bool:
+    """Whether a server does not know the shared memory that a request refers to.
+
+    In a stream the text comes without a status.
+    """
+    return error.code in ("NOT_FOUND", "") and UNKNOWN_REGION in error.server_message
 
 
 def error_from_status(code: Any, call: Call) -> ClientError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from clickclean_client._exceptions import Call, InvalidRequest
 from clickclean_client._types import ModelMetadata, TensorSpec
 from clickclean_client._wire import Parameter
 from clickclean_client.protocol import service_pb2
+
+if TYPE_CHECKING:
+    from clickclean_client._places import CallMemory
 
 # https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_parameters.md
 _RESERVED: Final = frozenset({"priority", "timeout", "headers", "binary_data_output"})
@@ -37,7 +40,7 @@ class InferOptions:
     `outputs` are the names asked for, () for all. `classify` are names of outputs, and how many
     of the largest elements of each are wanted in place of the output. `parameters` are those of
     the caller. `wire` is a serialised ModelInferRequest with nothing but the parameters and the
-    priority.
+    priority. `memory` is the shared memory that inputs and outputs may lie in.
     """
 
     outputs: tuple[str, ...] = ()
@@ -46,6 +49,7 @@ class InferOptions:
     # Left out of the comparison because 1 == True == 1.0, which `wire` tells apart.
     parameters: tuple[tuple[str, Parameter], ...] = field(default=(), compare=False)
     wire: bytes = field(default=b"", repr=False)
+    memory: CallMemory | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def checked(

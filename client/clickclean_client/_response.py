@@ -75,7 +75,10 @@ def result_from_response(
             rankings[name] = _ranking(outputs[name], name, size, call)
         else:
             _check_tensor(tensor, spec, call, batch=batch)
-            outputs[name] = _array(tensor, data, call)
+            if options.memory is not None and name in options.memory.destinations:
+                outputs[name] = options.memory.received(tensor, data, call)
+            else:
+                outputs[name] = _array(tensor, data, call)
     if len(outputs) < len(wanted):
         missing = next(name for name in wanted if name not in outputs)
         raise ProtocolError(call, f"the output {missing!r} is missing")

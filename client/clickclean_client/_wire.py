@@ -24,6 +24,17 @@ HEADERS_KEPT: Final = 256
 
 Parameter = str | int | bool | float
 
+
+class Place(NamedTuple):
+    """Where an input or output lies that does not travel: bytes of a region of shared memory."""
+
+    tensor: str
+    output: bool
+    region: str
+    offset: int
+    size_bytes: int
+
+
 # (number << 3) | wire type; the numbers are those of grpc_service.proto:
 # https://github.com/triton-inference-server/common/blob/main/protobuf/grpc_service.proto
 _LENGTH_DELIMITED: Final = 2
@@ -57,18 +68,21 @@ def varint(value: int) -> bytes:
 
 
 @lru_cache(maxsize=HEADERS_KEPT)
-def request_header(
+def request_header(  # noqa: PLR0917 - the cache finds positions faster
     name: str,
     number: str,
     inputs: tuple[tuple[str, str, tuple[int, ...]], ...],
     outputs: tuple[tuple[str, int], ...],
     parameters: bytes,
+    places: tuple[Place, ...] = (),
 ) -> bytes:
     """All of a ModelInferRequest but its id, its timeout and its tensors.
 
     `inputs` are names, Triton's dtype names and shapes. `outputs` are names and how many classes
     of each are asked for, 0 for the output itself; without any, the server answers all of them.
-    `parameters` is a serialised ModelInferRequest that has nothing but parameters.
+    `parameters` is a serialised ModelInferRequest that has nothing but parameters. `places` are
+    those of the tensors that lie in shared memory:
+    https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_shared_memory.md
     """
     request = service_pb2.ModelInferRequest(model_name=name, model_version=number)
     for tensor, datatype, shape in inputs:
@@ -77,6 +91,12 @@ def request_header(
         output = request.outputs.add(name=tensor)
         if classes:
             output.parameters["classification"].int64_param = classes
+    for place in places:
+        tensors = request.outputs if place.output else request.inputs
+        found = next(each for each in tensors if each.name == place.tensor)
+        found.parameters["shared_memory_region"].string_param = place.region
+        found.parameters["shared_memory_offset"].int64_param = place.offset
+        found.parameters["shared_memory_byte_size"].int64_param = place.size_bytes
     header: bytes = request.SerializeToString()
     return header + parameters
 

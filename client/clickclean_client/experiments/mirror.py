@@ -125,14 +125,13 @@ class Mirror:
         caller = mirrored.ask
         ask = caller.aside(caller.timeout_s)
         ask = ask.to(challenger(caller.model), "")
-        request = mirrored.request.to(ask.name, ask.number)
         began_s = time.monotonic()
 
         def done(response: Any, error: ClientError | None) -> None:
             took_ms = (time.monotonic() - began_s) * 1e3
             self._inbox.put(_Ended(mirrored, ask, took_ms, response, error))
 
-        call = self._begin(Step(INFER, request, ask), done)
+        call = self._begin(Step(INFER, mirrored.request, ask), done)
         if call is not None:
             self._under_way[id(mirrored)] = call
 

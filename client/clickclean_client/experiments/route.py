@@ -127,8 +127,10 @@ class _Trip:
             share = split.shadow_percent
             if is_challenger(f"{split.salt}/shadow", self.prediction_id, share):
                 took_ms = self.ask.elapsed_s * 1e3
+                # Now: what lies in shared memory is the caller's again after this call.
+                copy = request.to(challenger(self.ask.model), "")
                 self.route.mirror(
-                    Mirrored(self.ask, split, answered, request, self.prediction_id, took_ms)
+                    Mirrored(self.ask, split, answered, copy, self.prediction_id, took_ms)
                 )
         return result
 
