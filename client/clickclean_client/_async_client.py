@@ -76,7 +76,7 @@ class AsyncClient:
             experiment_refresh_s=experiment_refresh_s,
         )
         self._driver = AsyncDriver(self._core.pool, self._core.lookup, self._core.security)
-        self._core.follower.start = self._driver.start
+        self._core.following.start = self._driver.start
 
     @property
     def endpoint(self) -> str:
@@ -86,7 +86,7 @@ class AsyncClient:
     @property
     def shadows(self) -> ShadowCounts:
         """What became of the requests that this client mirrored to challengers."""
-        return self._core.follower.shadows
+        return self._core.following.shadows
 
     async def infer(
         self,
@@ -238,7 +238,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections; calls under way end with `Cancelled`. May be repeated."""
         # It waits for a thread, which the loop must not.
-        await asyncio.to_thread(self._core.follower.close)
+        await asyncio.to_thread(self._core.following.close)
         await self._driver.close()
 
     async def _many(

@@ -92,7 +92,7 @@ class Client:
             experiment_refresh_s=experiment_refresh_s,
         )
         self._driver = Driver(self._core.pool, self._core.lookup, self._core.security)
-        self._core.follower.start = self._driver.start
+        self._core.following.start = self._driver.start
 
     @property
     def endpoint(self) -> str:
@@ -102,7 +102,7 @@ class Client:
     @property
     def shadows(self) -> ShadowCounts:
         """What became of the requests that this client mirrored to challengers."""
-        return self._core.follower.shadows
+        return self._core.following.shadows
 
     def infer(
         self,
@@ -311,7 +311,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections; calls under way end with `Cancelled`. May be repeated."""
-        self._core.follower.close()
+        self._core.following.close()
         self._driver.close()
 
     def _many(

@@ -33,7 +33,6 @@ from clickclean_client._places import CallMemory
 from clickclean_client._pool import Pool
 from clickclean_client._registrations import Registrations
 from clickclean_client._result import InferResult
-from clickclean_client._schema import load_schema
 from clickclean_client._settings import (
     Balancing,
     Hedge,
@@ -46,7 +45,7 @@ from clickclean_client._settings import (
 from clickclean_client._streams import stream
 from clickclean_client._types import ModelMetadata
 from clickclean_client._wire import Parameter
-from clickclean_client.experiments.follower import Follower
+from clickclean_client.experiments.following import Following
 from clickclean_client.protocol import service_pb2
 
 if TYPE_CHECKING:
@@ -110,11 +109,11 @@ class Core:
         self._token = _checked_token(token, self.endpoints, tls)
         self._compression = checked_compression(compression)
         self._hooks = Hooks(hooks)
-        self._calls = Calls([load_schema(schema) for schema in schemas])
+        self._calls = Calls(_loaded(schemas))
         self._homes = Homes()
         self.registrations = Registrations(self.attempts, self.pool, self.endpoints)
         self._exact = exact
-        self.follower = Follower(
+        self.following = Following(
             self.attempts, self._calls, log=experiment_log, refresh_s=experiment_refresh_s
         )
 
@@ -191,7 +190,7 @@ class Core:
 
     def _infer(self, feed: Feed, ask: Ask, key: str | int | None) -> Effects[InferResult]:
         if key is not None:
-            flow = self.follower.infer(feed, ask, key)
+            flow = self.following.follower.infer(feed, ask, key)
         elif not ask.version or self._exact:
             flow = _result(self._calls.infer(feed, ask))
         else:
@@ -288,6 +287,15 @@ def _feed(
     if memories or into:
         checked = replace(checked, memory=CallMemory(memories, into, ask.facts()))
     return Feed(_joined(inputs, named, ask), _checked_id(request_id, ask), checked, split)
+
+
+def _loaded(schemas: Iterable[Path | str | ModelMetadata]) -> list[ModelMetadata]:
+    found = list(schemas)
+    if found:
+        from clickclean_client._schema import load_schema
+
+        return [load_schema(schema) for schema in found]
+    return []
 
 
 def _result(flow: Flow[Any]) -> Flow[InferResult]:

@@ -152,7 +152,7 @@ def test_without_a_thread_nothing_is_mirrored(
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
-        mirroring._core.follower._mirror.offer(None)  # type: ignore[arg-type]
+        mirroring._core.following.follower._mirror.offer(None)  # type: ignore[arg-type]
     assert mirroring.shadows.dropped == 1
     mirroring.infer("m", x=ROW, key=IN_CHAMPION)
     wait_for_answers(mirroring, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +9,6 @@ from clickclean_client._ask import Ask, Flow, Step
 from clickclean_client._attempts import Attempts, Done
 from clickclean_client._calls import Calls, Feed
 from clickclean_client._effects import Start
-from clickclean_client._exceptions import Call, InvalidRequest
 from clickclean_client._result import InferResult
 from clickclean_client.experiments.mirror import Mirror, ShadowCounts
 from clickclean_client.experiments.route import Route, checked_key
@@ -20,32 +18,26 @@ if TYPE_CHECKING:
     from clickclean_client.experiments.log import ExperimentLog
 
 READ_TIMEOUT_S: Final = 2.0
-_LONGEST_REFRESH_S: Final = 3600.0
 
 
 class Follower:
     """Follows the experiments of the models that are called with a key.
 
-    `start` sends a request beside the calls: that of the driver, which sets it.
-
-    Raises:
-        InvalidRequest: `refresh_s` is not above 0 and at most an hour.
+    `start` sends a request beside the calls: that of the driver.
     """
 
-    start: Callable[[Start | None], Any]
-
     def __init__(
-        self, attempts: Attempts, calls: Calls, *, log: ExperimentLog | None, refresh_s: float
+        self,
+        attempts: Attempts,
+        calls: Calls,
+        start: Callable[[Start | None], Any],
+        *,
+        log: ExperimentLog | None,
+        refresh_s: float,
     ) -> None:
-        number = isinstance(refresh_s, int | float) and not isinstance(refresh_s, bool)
-        if not number or math.isnan(refresh_s) or not 0 < refresh_s <= _LONGEST_REFRESH_S:
-            raise InvalidRequest(
-                Call(),
-                f"experiment_refresh_s must be a number of seconds, not {refresh_s!r}",
-                hint=f"Give more than 0 and at most {_LONGEST_REFRESH_S:g}; 2.0 is the default.",
-            )
+        self._start = start
         self._attempts = attempts
-        self._refresh_s = float(refresh_s)
+        self._refresh_s = refresh_s
         self._watches: dict[str, Watch] = {}
         self._mirror = Mirror(self._send, log)
         self._route = Route(calls, log.add if log is not None else None, self._mirror.offer)
@@ -74,4 +66,4 @@ class Follower:
         self._mirror.close()
 
     def _send(self, step: Step, done: Done) -> Any:
-        return self.start(self._attempts.aside(step, done))
+        return self._start(self._attempts.aside(step, done))
