@@ -42,6 +42,7 @@ from clickclean_client._probes import probe
 from clickclean_client._request import InferMessage
 from clickclean_client._rpcs import INFER, RPCS
 from clickclean_client._settings import Hedge, Retry
+from clickclean_client._wire import read_like_before
 
 _Result = TypeVar("_Result")
 
@@ -274,7 +275,9 @@ class Attempts:
         """
         ask.progress.response_bytes += len(reply)
         try:
-            response = RPCS[rpc].read(reply, ask.facts())
+            response = read_like_before(reply) if rpc == INFER else None
+            if response is None:
+                response = RPCS[rpc].read(reply, ask.facts())
         except ProtocolError as exc:
             self._pool.faulted(sent.peer, ask.key)
             self._record(ask, sent, type(exc).__name__)

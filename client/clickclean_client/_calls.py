@@ -21,7 +21,7 @@ from clickclean_client._exceptions import (
 from clickclean_client._metadata import metadata_from_messages
 from clickclean_client._options import PLAIN, InferOptions
 from clickclean_client._request import InferMessage, infer_message
-from clickclean_client._response import result_from_response
+from clickclean_client._response import result_from_response, usual_result
 from clickclean_client._result import InferResult
 from clickclean_client._rpcs import INFER
 from clickclean_client._types import ModelMetadata
@@ -91,16 +91,16 @@ class Calls:
             return sent
 
         message, response, batch = sent
-        try:
-            result = result_from_response(
-                response, metadata, ask.facts(), batch=batch, options=feed.options
-            )
-        except ProtocolError as mismatch:
-            metadata = yield from self._changed(metadata, ask, mismatch)
-            batch = batch if metadata.max_batch else 0
-            result = result_from_response(
-                response, metadata, ask.facts(), batch=batch, options=feed.options
-            )
+        result = None
+        if feed.options is PLAIN:
+            result = usual_result(response, metadata, ask.model, batch=batch)
+        if result is None:
+            try:
+                result = _checked(sent, metadata, feed, ask)
+            except ProtocolError as mismatch:
+                metadata = yield from self._changed(metadata, ask, mismatch)
+                batch = batch if metadata.max_batch else 0
+                result = _checked(sent._replace(batch=batch), metadata, feed, ask)
         if result.version not in self._answered.get(ask.key, ()):
             self._remember(ask, metadata, result.version)
         return Answered(result, message, metadata, batch, feed.options)
@@ -158,15 +158,7 @@ class Calls:
                 piece = Feed(part, feed.request_id, feed.options)
                 sent = yield from self._send(piece, metadata, ask)
                 assert isinstance(sent, _Sent)  # noqa: S101 - a part is neither empty nor too big
-                results.append(
-                    result_from_response(
-                        sent.response,
-                        metadata,
-                        ask.facts(),
-                        batch=sent.batch,
-                        options=feed.options,
-                    )
-                )
+                results.append(_checked(sent, metadata, feed, ask))
                 if len(versions(results)) > 1:
                     break
             else:
@@ -214,6 +206,12 @@ class Calls:
             # not have it; inference needs none of it.
             return None
         return response.config
+
+
+def _checked(sent: _Sent, metadata: ModelMetadata, feed: Feed, ask: Ask) -> InferResult:
+    return result_from_response(
+        sent.response, metadata, ask.facts(), batch=sent.batch, options=feed.options
+    )
 
 
 def _message(feed: Feed, metadata: ModelMetadata, ask: Ask, call: Call) -> InferMessage:

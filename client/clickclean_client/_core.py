@@ -104,6 +104,8 @@ class Core:
         self.pool = Pool(self.lookup.addresses, balancing)
         self.attempts = Attempts(self.pool, self.lookup, retry, hedge)
         self._shown = str(self.endpoints)
+        # What is wrong with a call's settings is said before there is anything to add.
+        self._call = Call(self._shown)
         self._timeout = Timeout.of(timeout_s)
         self._headers = header_pairs(headers)
         self._token = _checked_token(token, self.endpoints, tls)
@@ -139,7 +141,7 @@ class Core:
         Raises:
             InvalidRequest: version, timeout or headers are malformed.
         """
-        call = Call(self._shown)
+        call = self._call
         pairs = self._headers
         if headers:
             pairs += header_pairs(headers)
@@ -262,7 +264,7 @@ class Core:
         headers: Mapping[str, str] | None = None,
     ) -> Ask:
         """`ask`, about a model in any case."""
-        checked = checked_model(model, Call(self._shown))
+        checked = checked_model(model, self._call)
         return self.ask(checked, version, timeout_s=timeout_s, headers=headers)
 
 

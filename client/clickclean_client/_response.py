@@ -44,17 +44,6 @@ def result_from_response(
         ProtocolError: an output is missing, unknown or there twice, or its dtype, shape, row
             count or data disagree with the metadata, with the options or with each other.
     """
-    last = metadata._last
-    if last is not None and options is PLAIN:
-        quick = _as_last(last, response, batch)
-        if quick is not None:
-            return InferResult(
-                quick,
-                model=call.model,
-                version=response.model_version,
-                request_id=response.request_id,
-                parameters=response.parameters,
-            )
     specs = metadata._outputs
     wanted = specs if options is PLAIN else dict(options.asked(metadata, call)) or specs
     classified = dict(options.classify)
@@ -91,6 +80,28 @@ def result_from_response(
         request_id=response.request_id,
         parameters=response.parameters,
         rankings=rankings,
+    )
+
+
+def usual_result(
+    response: WireResponse, metadata: ModelMetadata, model: str, *, batch: int
+) -> InferResult | None:
+    """What `result_from_response` makes of an answer without options, if it is like the last one.
+
+    That one was checked; None if this one has to be, too.
+    """
+    last = metadata._last
+    if last is None:
+        return None
+    outputs = _as_last(last, response, batch)
+    if outputs is None:
+        return None
+    return InferResult(
+        outputs,
+        model=model,
+        version=response.model_version,
+        request_id=response.request_id,
+        parameters=response.parameters,
     )
 
 

@@ -151,6 +151,14 @@ class WireResponse(NamedTuple):
     raw: Sequence[memoryview]
 
 
+def read_like_before(data: bytes) -> WireResponse | None:
+    """The parts of an answer that differs from an earlier one in the tensor at its end alone."""
+    like = _like.get(len(data))
+    if like is None or not data.startswith(like[0]):
+        return None
+    return WireResponse(*like[1], "", (memoryview(data)[len(like[0]) :],))
+
+
 def read_response(data: bytes, call: Call) -> WireResponse:
     """Cut a serialised ModelInferResponse into its parts without copying the tensors.
 
@@ -160,12 +168,8 @@ def read_response(data: bytes, call: Call) -> WireResponse:
     Raises:
         ProtocolError: the bytes are no such message, or are cut off.
     """
-    like = _like.get(len(data))
-    if like is not None and data.startswith(like[0]):
-        # All but the tensor at the end is, byte for byte, what was read before.
-        return WireResponse(*like[1], "", (memoryview(data)[len(like[0]) :],))
     try:
-        return _read_response(data)
+        return read_like_before(data) or _read_response(data)
     except IndexError:
         raise ProtocolError(call, "it ends within a field") from None
     except (_Malformed, DecodeError, UnicodeDecodeError) as exc:
