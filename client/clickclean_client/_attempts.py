@@ -47,6 +47,7 @@ from clickclean_client._wire import read_like_before
 _Result = TypeVar("_Result")
 
 _SLOWEST: Final = 0.99
+_MOST: Final = 0.9
 _USEFUL_S: Final = 1e-3
 """With less time than this left no other attempt is worth its token."""
 _COARSE_US: Final = 100_000
@@ -357,7 +358,8 @@ class Attempts:
         half_s = ask.left_s / 2
         if cut_s <= half_s:
             return cut_s
-        return half_s if usual_s * _WELL_WITHIN <= half_s else None
+        most_s = self._times(ask.name).quantile_s(_MOST)
+        return half_s if most_s is not None and most_s * _WELL_WITHIN <= half_s else None
 
     def _hedge_after_s(self, ask: Ask) -> float | None:
         assert self._hedge is not None  # noqa: S101 - asked for by `send` alone

@@ -47,10 +47,17 @@ class InLoop:
     def close(self) -> None:
         if self._loop.is_closed():
             return
-        self._wait(self.client.close())
+        self._wait(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        await self.client.close()
+        # Calls of other threads that end because of that shall tell them so.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=10)
 
     def _items(self, items: Any) -> Iterator[Any]:
         try:
